@@ -1,0 +1,3 @@
+//! Squall's load generator.
+
+pub mod clock;
