@@ -11,3 +11,5 @@ pub mod histogram;
 pub mod plan;
 pub mod random;
 pub mod sample;
+pub mod schedule;
+pub mod split;
