@@ -5,11 +5,23 @@
 //! plan → split → schedule → request → sample → snapshot → wire → merge → report
 //!
 //! - [`plan`]: what runs, and how what the user typed becomes it
+//! - [`split`]: plan × agents → shares; [`schedule`]: a share → intended instants
 //! - [`sample`]: one finished request; [`histogram`]: the one shape of all latencies
+//! - [`interval`]: samples → snapshots; [`wire`]: snapshots ↔ bytes
+//! - [`merge`]: snapshots → the run, and who is missing; [`ledger`]: the proof of it
+//! - [`slo`], [`verdict`]: what it says, and whether it may be trusted
+//! - [`clock`]: another machine's clock against ours; [`random`]: seeded numbers
 
+pub mod clock;
 pub mod histogram;
+pub mod interval;
+pub mod ledger;
+pub mod merge;
 pub mod plan;
 pub mod random;
 pub mod sample;
 pub mod schedule;
+pub mod slo;
 pub mod split;
+pub mod verdict;
+pub mod wire;

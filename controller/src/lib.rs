@@ -1,1 +1,3 @@
+//! Squall's cluster brain, CLI and reports.
 
+pub mod report;
