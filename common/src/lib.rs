@@ -13,6 +13,7 @@
 //! - [`clock`]: another machine's clock against ours; [`random`]: seeded numbers
 
 pub mod clock;
+pub mod feeding;
 pub mod histogram;
 pub mod interval;
 pub mod ledger;
