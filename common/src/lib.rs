@@ -5,9 +5,12 @@
 //! plan → split → schedule → request → sample → snapshot → wire → merge → report
 //!
 //! - [`plan`]: what runs, and how what the user typed becomes it
+//! - [`units`], [`random`], [`dynamic`]: quantities, seeded numbers and the values made from them
 //! - [`sample`]: one finished request; [`histogram`]: the one shape of all latencies
 
+pub mod dynamic;
 pub mod histogram;
 pub mod plan;
 pub mod random;
 pub mod sample;
+pub mod units;
