@@ -9,8 +9,8 @@ use crate::ledger::Ledger;
 use crate::plan::{Metric, ScenarioId, StepId, TargetId};
 use crate::sample::{Outcome, OutcomeClass};
 use crate::split::{InvalidShare, Share};
-use prost::Message;
 use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
+use prost::Message;
 use squall_proto as proto;
 use thiserror::Error;
 
