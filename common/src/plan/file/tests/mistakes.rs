@@ -146,6 +146,7 @@ fn about_requests() {
             ("a variable used too early", step("get: /{{token}}\n  - get: /b\n    extract: {token: {json: /t}}")),
             ("a forgotten dollar", step("get: /{{randomInt}}")),
             ("a status that is none", step("{get: /, checks: [{status: 2000}]}")),
+            ("a template in a check", step("{get: /, checks: [{body_contains: 'x{{id}}'}]}")),
             ("two checks in one", step("{get: /, checks: [{status: 200, body_contains: x}]}")),
             ("a pointer that is none", step("{get: /, extract: {a: {json: '$.items[0].id'}}}")),
             ("a regex that does not compile", step("{get: /, extract: {a: {regex: '(x'}}}")),
