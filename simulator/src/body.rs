@@ -142,6 +142,10 @@ impl Body for TrackedBody {
         Poll::Ready(match next {
             Some(Ok(bytes)) => {
                 self.sent += bytes.len() as u64;
+                if matches!(self.kind, Kind::Chunks(_, Some(length)) if self.sent >= length) {
+                    // hyper stops asking once the declared length is there.
+                    self.kind = Kind::Done;
+                }
                 Some(Ok(Frame::data(bytes)))
             }
             Some(Err(cut)) => {

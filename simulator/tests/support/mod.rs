@@ -1,5 +1,6 @@
 //! Words the tests share.
 #![allow(dead_code)] // each test file uses its own part
+#![allow(clippy::unwrap_used)] // clippy's leave for tests ends at test functions
 
 use std::time::{Duration, Instant};
 
