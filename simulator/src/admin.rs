@@ -63,9 +63,8 @@ impl Admin {
         };
         self.changed.notify_one();
         for region in &self.regions {
-            let wanted = !region.effect.borrow().down;
             let mut listening = region.listening.subscribe();
-            let obeyed = listening.wait_for(|listening| *listening == wanted);
+            let obeyed = listening.wait_for(|listening| *listening != region.effect.borrow().down);
             if tokio::time::timeout(LISTENER_PATIENCE, obeyed).await.is_err() {
                 tracing::warn!(region = region.config.name, "the listener has not changed yet");
             }

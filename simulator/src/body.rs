@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
@@ -58,28 +59,37 @@ impl Answer {
         self
     }
 
-    /// Declares the whole length, sends about half, then closes.
+    /// Declares the whole length, sends a part, then closes: half of a small
+    /// body, one block of a large one, an event and a half of a stream.
     pub(crate) fn truncated(mut self) -> Self {
         self.payload = match self.payload {
             Payload::Whole(bytes) => {
                 let declared = bytes.len().max(1) as u64;
                 let half = bytes.slice(..bytes.len() / 2);
-                let end = stream::once(async {
-                    // hyper writes out what it has when the body is not ready;
-                    // the error right behind the data would take the data along.
-                    tokio::time::sleep(std::time::Duration::from_millis(2)).await;
-                    Err(CutHere)
-                });
-                Payload::Chunks(stream::once(async { Ok(half) }).chain(end).boxed(), Some(declared))
+                Payload::Chunks(stream::once(async { Ok(half) }).chain(cut_here()).boxed(), Some(declared))
             }
-            Payload::Chunks(chunks, length) => {
-                let end = stream::once(async { Err(CutHere) });
-                Payload::Chunks(chunks.take(3).chain(end).boxed(), length)
+            Payload::Chunks(chunks, Some(length)) => {
+                Payload::Chunks(chunks.take(1).chain(cut_here()).boxed(), Some(length))
+            }
+            Payload::Chunks(chunks, None) => {
+                let broken = chunks.take(2).enumerate().map(|(index, chunk)| {
+                    chunk.map(|bytes| if index == 0 { bytes } else { bytes.slice(..bytes.len() / 2) })
+                });
+                Payload::Chunks(broken.chain(cut_here()).boxed(), None)
             }
             Payload::Reset => Payload::Reset,
         };
         self
     }
+}
+
+fn cut_here() -> impl Stream<Item = Result<Bytes, CutHere>> + Send {
+    stream::once(async {
+        // hyper writes out what it has when the body is not ready; an error
+        // right behind the data would take the data along.
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        Err(CutHere)
+    })
 }
 
 /// A body on its way out; it tells its [`Exchange`] how it ended.
