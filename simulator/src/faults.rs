@@ -1,6 +1,6 @@
 //! Faults as data: which are switched on, for which region, until when.
 //!
-//! Pure: the caller brings the time. [`crate::region`] obeys what
+//! Pure: the caller brings the time. `region` obeys what
 //! [`FaultBook::effect`] says.
 
 use serde::{Deserialize, Serialize};

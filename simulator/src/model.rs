@@ -7,7 +7,7 @@
 //! to first token grows with the queue until the queue, too, is full.
 //!
 //! Time is what the caller says it is, in µs since any start. No clock, no
-//! task: [`crate::engine`] performs it.
+//! task: `engine` performs it.
 
 use std::collections::VecDeque;
 

@@ -73,6 +73,20 @@ async fn a_client_that_leaves_in_mid_body_aborted_it() {
 }
 
 #[tokio::test]
+async fn an_http2_stream_that_is_cancelled_is_aborted_alone() {
+    let cloud = cloud().await;
+    let client = reqwest::Client::builder().http2_prior_knowledge().no_proxy().build().unwrap();
+    client.get(cloud.url("/")).send().await.unwrap();
+    let hung = client.get(cloud.url("/fixed?ms=60000")).timeout(Duration::from_millis(100)).send();
+    let (hung, served) = join(hung, client.get(cloud.url("/fixed?ms=200")).send()).await;
+    assert!(hung.is_err());
+    assert_eq!(served.unwrap().status(), 200);
+    let total = cloud.settled().await;
+    assert_eq!((total.started, total.completed, total.aborted_by_client), (3, 2, 1));
+    assert_eq!(cloud.simulator.truth().regions[EAST].connections_accepted, 1);
+}
+
+#[tokio::test]
 async fn the_histogram_has_the_clusters_shape_and_the_same_count() {
     let cloud = cloud().await;
     for _ in 0..20 {
