@@ -17,6 +17,7 @@ pub mod histogram;
 pub mod interval;
 pub mod ledger;
 pub mod merge;
+pub mod mixing;
 pub mod plan;
 pub mod random;
 pub mod sample;

@@ -70,6 +70,15 @@ impl Share {
         apportion(total, &self.weights)[self.index]
     }
 
+    /// This share's part of a fixed number of iterations that `users` users of the
+    /// fleet run: the first fleet-wide number and how many, by its users.
+    pub fn iterations_of(&self, iterations: u64, users: u32) -> (u64, u64) {
+        let users: Vec<u32> =
+            apportion(users.into(), &self.weights).into_iter().map(|users| users.min(u32::MAX.into()) as u32).collect();
+        let counts = apportion(iterations, &users);
+        (counts[..self.index].iter().sum(), counts[self.index])
+    }
+
     /// Fleet-wide numbers of this share's users, out of `total`, in order.
     ///
     /// Users of different agents alternate as their counts allow, so that a
@@ -258,6 +267,19 @@ mod tests {
             let mut dealt: Vec<u64> = shares(&weights).iter().flat_map(|share| share.user_numbers(total)).collect();
             dealt.sort_unstable();
             prop_assert_eq!(dealt, (0..total).collect::<Vec<_>>());
+        }
+
+        /// Iterations go only where users are, and all of them go somewhere.
+        #[test]
+        fn shared_iterations_are_dealt_by_users(weights in any_weights(), iterations in 0u64..10_000, users in 1u32..50) {
+            let mut next = 0;
+            for share in shares(&weights) {
+                let (first, count) = share.iterations_of(iterations, users);
+                prop_assert_eq!(first, next);
+                prop_assert!(count == 0 || share.count_of(users.into()) > 0);
+                next += count;
+            }
+            prop_assert_eq!(next, iterations);
         }
 
         #[test]
