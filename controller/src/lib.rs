@@ -1,6 +1,26 @@
 //! Squall's cluster brain, CLI and reports.
+//!
+//! Deciding is pure: [`registry`] (who is in the fleet) and [`run`] (what a run
+//! does next). Performing is thin: [`service`] speaks gRPC, [`fleet`] holds
+//! agents and live runs, one `driver` task owns each run, [`store`] keeps what
+//! must survive. [`embedded`] is all of it in one process, by the same code.
+//! A run that has ended becomes a record (`conclusion`), the record a
+//! [`report`]. [`cli`] is what people touch.
 
+mod bundle;
+mod conclusion;
+mod driver;
+mod events;
+pub mod fleet;
+mod frames;
+mod live;
+mod plan_source;
+mod plan_source_placeholder;
 pub mod registry;
 pub mod report;
+mod reporting;
+mod reporting_placeholder;
 pub mod run;
+pub mod service;
 pub mod store;
+mod submit;

@@ -63,8 +63,8 @@ pub struct Joined {
     pub epoch: u64,
     /// The session it takes the slot from, which must be closed.
     pub replaces: Option<SessionId>,
-    /// The run that an older incarnation of this slot was working for, and has now left.
-    pub bereaved_run: Option<String>,
+    /// The run that an older incarnation of this slot was working for, and has now left, with its epoch.
+    pub bereaved_run: Option<(String, u64)>,
 }
 
 /// Why an agent was not let in.
@@ -118,7 +118,7 @@ impl Registry {
             Some(same) => (same.epoch, same.run.clone(), same.clock),
             None => (self.next_epoch, None, None),
         };
-        let bereaved_run = if same.is_some() { None } else { before.and_then(|before| before.run.clone()) };
+        let bereaved_run = if same.is_some() { None } else { before.and_then(|before| Some((before.run.clone()?, before.epoch))) };
         self.next_epoch = self.next_epoch.max(epoch + 1);
         let session = SessionId(self.next_session);
         self.next_session += 1;
@@ -227,7 +227,7 @@ mod tests {
         registry.assign("s", old.epoch, Some("run"));
         let (new, new_session) = registry.join(&hello("s", "02"), 1).unwrap();
         assert!(new.epoch > old.epoch);
-        assert_eq!((new.replaces, new.bereaved_run.as_deref()), (Some(old_session), Some("run")));
+        assert_eq!((new.replaces, new.bereaved_run), (Some(old_session), Some(("run".into(), old.epoch))));
         assert!(!registry.hear("s", old_session, 2) && registry.hear("s", new_session, 2));
         assert!(matches!(registry.join(&hello("s", "01"), 3), Err(NotJoined::Superseded { .. })));
         registry.assign("s", old.epoch, Some("run"));
