@@ -7,12 +7,15 @@
 //! A run that has ended becomes a record (`conclusion`), the record a
 //! [`report`]. [`cli`] is what people touch.
 
+mod agent_seam;
 mod bundle;
 mod conclusion;
 mod driver;
+pub mod embedded;
 mod events;
 pub mod fleet;
 mod frames;
+pub mod in_process;
 mod live;
 mod plan_source;
 mod plan_source_placeholder;
@@ -24,3 +27,6 @@ pub mod run;
 pub mod service;
 pub mod store;
 mod submit;
+
+#[cfg(test)]
+mod session_tests;
