@@ -1,3 +1,4 @@
 //! Squall's load generator.
 
 pub mod clock;
+pub mod http;

@@ -6,6 +6,7 @@
 //!
 //! - [`plan`]: what runs, and how what the user typed becomes it
 //! - [`split`]: plan × agents → shares; [`schedule`]: a share → intended instants
+//! - [`units`], [`random`], [`dynamic`]: quantities, seeded numbers and the values made from them
 //! - [`sample`]: one finished request; [`histogram`]: the one shape of all latencies
 //! - [`interval`]: samples → snapshots; [`wire`]: snapshots ↔ bytes
 //! - [`merge`]: snapshots → the run, and who is missing; [`ledger`]: the proof of it
@@ -13,6 +14,8 @@
 //! - [`clock`]: another machine's clock against ours; [`random`]: seeded numbers
 
 pub mod clock;
+pub mod dynamic;
+pub mod feeding;
 pub mod histogram;
 pub mod interval;
 pub mod ledger;
@@ -24,5 +27,6 @@ pub mod sample;
 pub mod schedule;
 pub mod slo;
 pub mod split;
+pub mod units;
 pub mod verdict;
 pub mod wire;

@@ -10,6 +10,7 @@ use crate::plan::{Metric, ScenarioId, StepId, TargetId};
 use crate::sample::{Outcome, OutcomeClass};
 use crate::split::{InvalidShare, Share};
 use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
+use prost::Message;
 use squall_proto as proto;
 use thiserror::Error;
 
@@ -250,6 +251,12 @@ pub fn write_share(share: &Share) -> proto::Share {
 /// The part an agent of weight zero gets is not sent as an empty list: it is a share that owns nothing.
 pub fn read_share(wire: &proto::Share) -> Result<Share, Malformed> {
     Ok(Share::new(wire.weights.clone(), wire.index as usize)?)
+}
+
+/// What both sides know a plan with its files by: SHA-256 over the encoded bundle, in hexadecimal.
+pub fn bundle_digest(bundle: &proto::PlanBundle) -> String {
+    use sha2::{Digest, Sha256};
+    Sha256::digest(bundle.encode_to_vec()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The totals an agent counted apart from its snapshots.

@@ -4,6 +4,7 @@
 //! Ids are positions in the plan's lists and mean the same on every machine
 //! that holds a plan with the same digest.
 
+pub mod file;
 mod load;
 mod scenario;
 mod slo;
@@ -21,6 +22,8 @@ pub use target::{
     Target, TargetId, TlsPolicy,
 };
 pub use template::{Dynamic, Part, SecretId, SecretSource, Template, VarId};
+
+pub(crate) use file::nearest;
 
 use std::time::Duration;
 

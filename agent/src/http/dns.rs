@@ -1,0 +1,133 @@
+//! The addresses behind a name, looked up off the request path.
+
+use super::failure::Failure;
+use squall_common::sample::Outcome;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// Failed refreshes in a row after which the old addresses are dropped. Then each
+/// connect looks the name up itself, and its failure shows as `dns`.
+const STALE_AFTER: u32 = 3;
+
+/// One name and its last known addresses. Workers copy the list only when the
+/// generation has moved, and only when they connect.
+#[derive(Debug)]
+pub(super) struct Names {
+    host: String,
+    port: u16,
+    generation: AtomicU64,
+    list: Mutex<Arc<[SocketAddr]>>,
+}
+
+/// A worker's copy.
+#[derive(Clone, Debug)]
+pub(super) struct Addresses {
+    generation: u64,
+    pub(super) list: Arc<[SocketAddr]>,
+}
+
+impl Names {
+    /// Looks the name up for the first time.
+    pub(super) async fn resolve(host: &str, port: u16, limit: Duration) -> Result<Self, Failure> {
+        let list = lookup(host, port, limit).await?;
+        Ok(Self { host: host.to_owned(), port, generation: AtomicU64::new(0), list: Mutex::new(list) })
+    }
+
+    pub(super) fn read(&self) -> Addresses {
+        let list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        Addresses { generation: self.generation.load(Ordering::Acquire), list: list.clone() }
+    }
+
+    pub(super) fn is_current(&self, copy: &Addresses) -> bool {
+        self.generation.load(Ordering::Acquire) == copy.generation
+    }
+
+    pub(super) fn replace(&self, fresh: Arc<[SocketAddr]>) {
+        let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        if *list != fresh {
+            *list = fresh;
+            self.generation.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// A lookup that someone waits for.
+    pub(super) async fn lookup_now(&self, limit: Duration) -> Result<Arc<[SocketAddr]>, Failure> {
+        let list = lookup(&self.host, self.port, limit).await?;
+        self.replace(list.clone());
+        Ok(list)
+    }
+
+    /// Looks the name up again every `every`, for as long as it is polled. Ends at
+    /// once for an address, which never changes.
+    pub(super) async fn run_refresh(&self, every: Duration) {
+        if self.host.parse::<IpAddr>().is_ok() {
+            return;
+        }
+        let every = every.max(Duration::from_secs(1));
+        let mut failures = 0;
+        loop {
+            tokio::time::sleep(every).await;
+            match lookup(&self.host, self.port, every).await {
+                Ok(fresh) => {
+                    failures = 0;
+                    self.replace(fresh);
+                }
+                Err(error) => {
+                    failures += 1;
+                    tracing::warn!(host = self.host, failures, "name lookup failed: {error}");
+                    if failures == STALE_AFTER {
+                        self.replace(Arc::new([]));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The system's resolver, on a blocking thread.
+async fn lookup(host: &str, port: u16, limit: Duration) -> Result<Arc<[SocketAddr]>, Failure> {
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok(Arc::new([SocketAddr::new(address, port)]));
+    }
+    let found = timeout(limit, tokio::net::lookup_host((host, port)))
+        .await
+        .map_err(|_| Failure::new(Outcome::TimeoutDns, format!("looking up `{host}` took longer than {limit:?}")))?
+        .map_err(|error| Failure::new(Outcome::Dns, format!("looking up `{host}`: {error}")))?;
+    let mut list: Vec<SocketAddr> = Vec::new();
+    for address in found {
+        if !list.contains(&address) {
+            list.push(address);
+        }
+    }
+    if list.is_empty() {
+        return Err(Failure::new(Outcome::Dns, format!("`{host}` has no address")));
+    }
+    Ok(list.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn workers_see_a_new_list_by_its_generation() {
+        let names = Names::resolve("127.0.0.1", 80, Duration::from_secs(5)).await.unwrap();
+        let copy = names.read();
+        names.replace(copy.list.clone());
+        assert!(names.is_current(&copy), "the same list is no news");
+        names.replace(Arc::new(["127.0.0.2:80".parse().unwrap()]));
+        assert!(!names.is_current(&copy));
+        assert_eq!(names.read().list[0].to_string(), "127.0.0.2:80");
+    }
+
+    #[tokio::test]
+    async fn a_name_that_does_not_exist_is_a_dns_failure() {
+        // Over-long labels are refused by the resolver itself; nothing is asked.
+        let host = format!("{}.invalid", "x".repeat(64));
+        let failure = Names::resolve(&host, 80, Duration::from_secs(20)).await.unwrap_err();
+        assert_eq!(failure.outcome, Outcome::Dns);
+    }
+}

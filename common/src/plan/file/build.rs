@@ -1,0 +1,131 @@
+//! The checked tree -> the plan. What can be said about one part is said in
+//! its own file; here they come together.
+
+use super::node::Node;
+use super::problem::{Place, Problem};
+use super::template::Templates;
+use crate::plan::{Feeder, Load, Plan, Scenario, Target};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// The same plan and seed are the same requests, so the seed is fixed unless asked for.
+const DEFAULT_SEED: u64 = 1;
+const DEFAULT_DRAIN: Duration = Duration::from_secs(30);
+
+/// Everything built so far, and everything found wrong.
+pub(super) struct Builder<'a> {
+    pub(super) files: &'a BTreeMap<String, Bytes>,
+    pub(super) vars: Vec<String>,
+    pub(super) templates: Templates,
+    pub(super) targets: Vec<Target>,
+    pub(super) feeders: Vec<Feeder>,
+    pub(super) feeder_places: Vec<Place>,
+    pub(super) variables: Vec<String>,
+    pub(super) scenarios: Vec<Scenario>,
+    pub(super) loads: Vec<Load>,
+    pub(super) problems: Vec<Problem>,
+    pub(super) warnings: Vec<Problem>,
+}
+
+impl<'a> Builder<'a> {
+    pub(super) fn new(files: &'a BTreeMap<String, Bytes>, vars: Vec<String>) -> Self {
+        Self {
+            files,
+            vars,
+            templates: Templates::default(),
+            targets: Vec::new(),
+            feeders: Vec::new(),
+            feeder_places: Vec::new(),
+            variables: Vec::new(),
+            scenarios: Vec::new(),
+            loads: Vec::new(),
+            problems: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// `None` when there is too little to build from; the problems say why.
+    pub(super) fn plan(&mut self, root: &Node, file_name: &str) -> Option<Plan> {
+        self.build_targets(root);
+        self.build_feeders(root);
+        self.build_scenarios(root);
+        self.build_loads(root);
+        let slos = self.build_slos(root);
+        self.check_feeders_suffice();
+        if self.scenarios.is_empty() || self.loads.is_empty() {
+            return None;
+        }
+        let plan = Plan {
+            name: self.name(root, file_name),
+            seed: root.count_of("seed").unwrap_or(DEFAULT_SEED),
+            tags: tags(root),
+            targets: std::mem::take(&mut self.targets),
+            feeders: std::mem::take(&mut self.feeders),
+            variables: std::mem::take(&mut self.variables),
+            secrets: std::mem::take(&mut self.templates.secrets),
+            scenarios: std::mem::take(&mut self.scenarios),
+            loads: std::mem::take(&mut self.loads),
+            slos,
+            warm_up: root.duration_of("warm_up").unwrap_or_default(),
+            drain: root.duration_of("drain").unwrap_or(DEFAULT_DRAIN),
+            sample_log: root.flag_of("sample_log").unwrap_or(false),
+        };
+        self.check_warm_up(root, &plan);
+        Some(plan)
+    }
+
+    fn name(&mut self, root: &Node, file_name: &str) -> String {
+        match root.get("name") {
+            Some(node) => {
+                let name = node.scalar().unwrap_or_default();
+                if name.chars().count() > 100 || name.chars().any(char::is_control) {
+                    self.problem(node, "the name is not one line of at most 100 characters", "write a shorter name");
+                }
+                name.to_owned()
+            }
+            None => {
+                let base = file_name.rsplit(['/', '\\']).next().unwrap_or(file_name);
+                let stem = base.strip_suffix(".yaml").or_else(|| base.strip_suffix(".yml")).unwrap_or(base);
+                let name: String = stem.chars().filter(|c| !c.is_control()).take(100).collect();
+                if name.is_empty() { "plan".to_owned() } else { name }
+            }
+        }
+    }
+
+    fn check_warm_up(&mut self, root: &Node, plan: &Plan) {
+        if let (Some(node), Some(offered)) = (root.get("warm_up"), plan.offered_for())
+            && plan.warm_up >= offered
+        {
+            let offered = crate::units::show_duration(offered);
+            self.problem(
+                node,
+                &format!("the warm-up is not shorter than the run, which takes {offered}"),
+                "shorten `warm_up`",
+            );
+        }
+    }
+
+    pub(super) fn problem(&mut self, at: &Node, message: &str, advice: &str) {
+        self.problems.push(Problem::new(&at.place, message).advice(advice));
+    }
+
+    pub(super) fn warning(&mut self, at: &Place, message: &str, advice: &str) {
+        self.warnings.push(Problem::new(at, message).advice(advice));
+    }
+
+    /// A file of the bundle; a missing one is a problem.
+    pub(super) fn file(&mut self, node: &Node) -> Option<Bytes> {
+        let name = node.scalar()?;
+        let found = self.files.get(name).cloned();
+        if found.is_none() {
+            self.problem(node, &format!("the file `{name}` cannot be read"), "paths are relative to the plan");
+        }
+        found
+    }
+}
+
+pub(super) fn tags(node: &Node) -> Vec<(String, String)> {
+    let entries = node.get("tags").map(Node::entries).unwrap_or_default();
+    entries.iter().map(|entry| (entry.key.clone(), entry.node.scalar().unwrap_or_default().to_owned())).collect()
+}

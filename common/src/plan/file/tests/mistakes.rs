@@ -1,0 +1,186 @@
+//! What a person gets wrong, and what they are told.
+
+use super::*;
+
+/// The short form with `text` in place of its load.
+fn short(text: &str) -> String {
+    format!("target: http://h\nrate: 1/s\nhold_for: 10s\n{text}\n")
+}
+
+fn full(text: &str) -> String {
+    format!("targets: {{shop: http://h}}\nload: {{users: 1, for: 10s}}\nscenarios: {{buy: {{get: /}}}}\n{text}\n")
+}
+
+fn loaded(text: &str) -> String {
+    format!("target: http://h\nload: {text}\n")
+}
+
+fn step(text: &str) -> String {
+    format!("target: http://h\nrate: 1/s\nhold_for: 10s\nsteps:\n  - {text}\n")
+}
+
+fn slo(text: &str) -> String {
+    full(&format!("slo:\n  - {text}"))
+}
+
+fn told(texts: &[(&str, String)]) -> String {
+    let mut all = String::new();
+    for (what, text) in texts {
+        let said = match load(&source(text)) {
+            Ok(loaded) if loaded.warnings.is_empty() => panic!("nothing is said about {what}"),
+            Ok(loaded) => ShowWarnings { name: "plan.yaml", text, warnings: &loaded.warnings }.to_string(),
+            Err(problems) => problems.to_string(),
+        };
+        all += &format!("## {what}\n{said}\n\n");
+    }
+    all
+}
+
+#[test]
+fn about_yaml_and_keys() {
+    insta::assert_snapshot!(told(&[
+        ("an empty plan", String::new()),
+        ("not a map", "- a\n- b\n".into()),
+        ("broken YAML", "load: {users: 1\nname: x\n".into()),
+        ("a tab", "load:\n\tusers: 1\n".into()),
+        ("two documents", short("---\na: b")),
+        ("a duplicate key", short("seed: 1\nseed: 2")),
+        ("an unquoted template", short("name: {{x}}")),
+        ("a misspelt key", "concurency: 100\nhold_for: 5m\nurl: http://h/\n".into()),
+        ("a key from nowhere", full("colour: red")),
+        ("a key without a value", full("seed:")),
+        ("a list where a text belongs", short("name: [a, b]")),
+        ("a text where a map belongs", short("headers: none")),
+        ("a word that is no choice", short("arrivals: possion")),
+        ("a boolean that is none", short("sample_log: yes")),
+    ]));
+}
+
+#[test]
+fn about_quantities_and_loads() {
+    insta::assert_snapshot!(told(&[
+        ("a duration without a unit", "target: http://h\nconcurrency: 1\nhold_for: 30\n".into()),
+        ("a rate without a unit", loaded("{rate: 500, for: 30s}")),
+        ("no time at all", loaded("{users: 5, for: 0s}")),
+        ("no users", loaded("{users: 0, for: 1s}")),
+        ("too many users", loaded("{users: 2M, for: 1s}")),
+        ("too high a rate", loaded("{rate: 20M/s, for: 1s}")),
+        ("no length", loaded("{users: 5}")),
+        ("no level", loaded("{for: 5s}")),
+        ("users and a rate", loaded("{users: 5, rate: 5/s, for: 5s}")),
+        ("a rate of 0", loaded("{phases: [{hold: 0/s, for: 5s}, {hold: 5/s, for: 5s}]}")),
+        ("users and rates mixed", loaded("{phases: [{hold: 5, for: 5s}, {hold: 5/s, for: 5s}]}")),
+        ("a model that does not fit", loaded("{model: closed, rate: 5/s, for: 5s}")),
+        ("a hold without a length", loaded("{phases: [{hold: 5}]}")),
+        ("a ramp to nowhere", loaded("{phases: [{ramp: {over: 5s}}]}")),
+        ("for on a ramp", loaded("{phases: [{ramp: {to: 5, over: 5s}, for: 5s}]}")),
+        ("two phases in one", loaded("{phases: [{pause: 1s, spike: 5/s, for: 1s}]}")),
+        ("pacing of arrivals", loaded("{rate: 5/s, for: 5s, pacing: 1s}")),
+        ("poisson users", loaded("{users: 5, for: 5s, arrivals: poisson}")),
+        ("a rate for iterations", loaded("{rate: 5/s, iterations: 10}")),
+        ("fewer iterations than users", loaded("{users: 5, iterations: 2}")),
+        ("phases and users", loaded("{users: 5, phases: [{hold: 5, for: 1s}]}")),
+        ("a warm-up as long as the run", short("warm_up: 10s")),
+        ("percentages that do not add up", short("from: {a/b: 50%, a/c: 30%}")),
+        ("a region that is none", short("from: {Azure East: 100%}")),
+        ("a scenario without load", "target: http://h\nscenarios: {a: {get: /}}\n".into()),
+    ]));
+}
+
+#[test]
+fn about_targets() {
+    let target = |text: &str| full("").replace("shop: http://h", &format!("shop: {text}"));
+    insta::assert_snapshot!(told(&[
+        ("no scheme", target("shop.example")),
+        ("another scheme", target("ftp://h")),
+        ("a password", target("http://u:p@h")),
+        ("a fragment", target("\"http://h/#x\"")),
+        ("a port out of range", target("http://h:70000")),
+        ("no url", target("{region: a/b}")),
+        ("tls on http", target("{url: http://h, tls: {insecure: true}}")),
+        ("a key without a certificate", target("{url: https://h, tls: {client_key: /k}}")),
+        ("a missing file", target("{url: https://h, tls: {ca: ca.pem}}")),
+        ("weight 0", target("{url: http://h, weight: 0}")),
+        ("an address that is none", target("{url: http://h, connections: {source_addresses: [here]}}")),
+        ("no target at all", "rate: 1/s\nhold_for: 1s\nurl: /x\n".into()),
+        ("a scenario's unknown target", full("").replace("get: /", "get: /, target: shpo")),
+        ("both target and targets", full("target: http://h")),
+        ("the short form beside scenarios", full("url: /x\nconcurrency: 4")),
+    ]));
+}
+
+#[test]
+fn about_requests() {
+    insta::assert_snapshot!(told(&[
+        ("no path", step("name: x")),
+        ("a path without a slash", step("get: orders")),
+        ("a whole URL", step("get: http://h/orders")),
+        ("two paths", step("{get: /a, post: /b}")),
+        ("a method that is none", step("{method: 'GE T', url: /}")),
+        ("two bodies", step("{post: /, body: x, json: {a: 1}}")),
+        ("a header that is none", step("{get: /, headers: {'bad name': x}}")),
+        ("a header twice", step("{get: /, headers: {Accept: x, accept: y}}")),
+        ("a length by hand", step("{get: /, headers: {Content-Length: 5}}")),
+        ("a secret in the clear", step("{get: /, headers: {Authorization: Bearer abc}}")),
+        ("a secret in the path", step("get: /${env:KEY}")),
+        ("an unknown dynamic value", step("get: /{{$randomFristName}}")),
+        ("bounds the wrong way", step("get: /{{$randomInt 9 1}}")),
+        ("an open template", step("'get': '/{{name'")),
+        ("an unknown variable", step("get: /a\n    extract: {token: {json: /t}}\n  - get: /b/{{tokne}}")),
+        ("a variable used too early", step("get: /{{token}}\n  - get: /b\n    extract: {token: {json: /t}}")),
+        ("a forgotten dollar", step("get: /{{randomInt}}")),
+        ("a status that is none", step("{get: /, checks: [{status: 2000}]}")),
+        ("two checks in one", step("{get: /, checks: [{status: 200, body_contains: x}]}")),
+        ("a pointer that is none", step("{get: /, extract: {a: {json: $.items[0].id}}}")),
+        ("a regex that does not compile", step("{get: /, extract: {a: {regex: '(x'}}}")),
+        ("a think time upside down", step("{get: /, think_time: {between: [3s, 1s]}}")),
+        ("two steps of one name", step("{get: /, name: a}\n  - {get: /b, name: a}")),
+    ]));
+}
+
+#[test]
+fn about_feeders_and_slos() {
+    insta::assert_snapshot!(told(&[
+        ("an unknown column", short("feeders: {u: {rows: [{id: 1}]}}\nurl: /{{u.di}}")),
+        ("rows of different columns", short("feeders: {u: {rows: [{id: 1}, {name: x}]}}")),
+        ("no rows", short("feeders: {u: {order: random}}")),
+        ("a file that is missing", short("feeders: {u: users.csv}")),
+        ("too few unique rows", short("feeders: {u: {rows: [{id: 1}], order: unique}}\nurl: /{{u.id}}")),
+        ("an unknown metric", slo("p99(reponse_time) < 250ms")),
+        ("a metric without a statistic", slo("response_time < 250ms")),
+        ("an unknown statistic", slo("avg(response_time) < 250ms")),
+        ("p100", slo("p100(response_time) < 250ms")),
+        ("a limit without a unit", slo("p99(response_time) < 250")),
+        ("an error rate without a unit", slo("error_rate < 1")),
+        ("nothing compared", slo("p99(response_time)")),
+        ("another grammar", slo("error_rate < 0.1% over 10s, else stop")),
+        ("an unknown scenario", slo("error_rate < 1% for byu")),
+        ("a var that is not used", full("vars: {peak: 1}")),
+    ]));
+}
+
+#[test]
+fn several_in_one_plan_are_told_together() {
+    insta::assert_snapshot!(told(&[(
+        "a plan with much wrong",
+        "name: many\nvars: {limit: 250}\ntargets:\n  shop: {url: shop.example, regon: azure/eastus}\nload:\n  phases:\n    - ramp: {from: 1/s, to: 50, over: 30}\nscenarios:\n  buy:\n    steps:\n      - get: orders\n        headers: {Content-Length: 3}\n      - post: /orders/{{id}}\n        json: {name: \"{{$randomFulName}}\"}\nslo:\n  - p99(response_time) < {{limit}} for by\n".into(),
+    )]));
+}
+
+#[test]
+fn about_the_command_line() {
+    let text = full("vars: {peak: 1}\nname: 'x{{peak}}'");
+    let said: Vec<String> = [
+        ("peek", "2"),
+        ("load.user", "3"),
+        ("load", "3"),
+        ("load.users", "many"),
+        ("scenarios.by.weight", "3"),
+        ("slo.3", "error_rate < 1%"),
+        ("target", "h:80"),
+    ]
+    .iter()
+    .map(|one| with(&text, &[*one]).unwrap_err().to_string())
+    .collect();
+    insta::assert_snapshot!(said.join("\n\n"));
+}

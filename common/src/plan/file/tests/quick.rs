@@ -1,0 +1,51 @@
+use super::*;
+
+fn quick() -> QuickPlan {
+    QuickPlan {
+        url: "http://h:81/path?x=1".to_owned(),
+        users: Some("50".to_owned()),
+        duration: Some("30s".to_owned()),
+        ..QuickPlan::default()
+    }
+}
+
+#[test]
+fn flags_are_a_plan() {
+    let quick =
+        QuickPlan { headers: vec!["X-A: b: c".to_owned()], data: Some("{\"id\": \"{{$guid}}\"}".into()), ..quick() };
+    let plan = quick.load().unwrap().plan;
+    assert_eq!(plan.loads[0].peak_users(), Some(50));
+    let step = &plan.scenarios[0].steps[0];
+    assert_eq!((step.method.as_str(), step.path.as_literal().unwrap()), ("POST", "/path?x=1".into()));
+    assert_eq!(step.headers[0], ("x-a".to_owned(), Template::literal("b: c")));
+    assert_eq!(load(&quick.source()).unwrap().plan, plan);
+}
+
+#[test]
+fn binary_data_is_sent_as_it_is() {
+    let quick = QuickPlan {
+        data: Some(Bytes::from_static(&[0, 255, 1])),
+        rate: Some("5/s".to_owned()),
+        users: None,
+        ..quick()
+    };
+    let plan = quick.load().unwrap().plan;
+    assert_eq!(plan.scenarios[0].steps[0].body, BodyTemplate::Bytes(Bytes::from_static(&[0, 255, 1])));
+    assert_eq!(load(&quick.source()).unwrap().plan, plan);
+}
+
+#[test]
+fn problems_name_the_flag() {
+    let quick = QuickPlan {
+        rate: Some("500".to_owned()),
+        users: None,
+        duration: Some("30".to_owned()),
+        headers: vec!["bad header: x".to_owned()],
+        data: Some("{{$nope}}".into()),
+        slos: vec!["p99 < 1s".to_owned()],
+        ..quick()
+    };
+    insta::assert_snapshot!(quick.load().unwrap_err().to_string());
+    let nothing = QuickPlan { users: None, duration: None, ..quick.clone() };
+    assert!(nothing.load().is_err());
+}
