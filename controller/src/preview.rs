@@ -1,0 +1,1 @@
+//! What a plan would send, before it is sent: for `squall check`.
