@@ -2,14 +2,21 @@
 
 mod caveats;
 mod coverage;
+mod files;
 #[cfg(test)]
 mod fixture;
+pub mod hlog;
 mod names;
 pub(crate) mod numbers;
 mod record;
 mod requests;
 mod summary;
+mod tables;
+mod terminal;
+pub mod timeseries;
 
 pub use caveats::caveats;
+pub use files::{files, summary_json};
 pub use record::{AgentRecord, RunRecord};
 pub use summary::{SCHEMA, summary};
+pub use terminal::render;
