@@ -11,6 +11,7 @@ use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{
     IntervalLogWriter, IntervalLogWriterBuilder, IntervalLogWriterError, Tag,
 };
+use squall_common::histogram::Latencies;
 use squall_common::interval::SeriesKey;
 use squall_common::merge::{Frame, RegionIndex};
 use squall_common::plan::Metric;
@@ -45,7 +46,7 @@ impl<'a, W: Write> Log<'a, W> {
             .add_comment(FORMAT)
             .add_comment(&format!("[Logged with squall, run {}]", record.run_id))
             .add_comment("[Values are microseconds; Interval_Max is milliseconds]")
-            .add_comment("[Tags are scenario|request|target|region|outcome class|metric]")
+            .add_comment("[Tags are scenario|request|target|region|outcome class|metric; without: all response times]")
             .with_start_time(record.started_at)
             .begin_log_with(out, serializer)?;
         writeln!(out, "{LEGEND}")?;
@@ -55,22 +56,33 @@ impl<'a, W: Write> Log<'a, W> {
         Ok(Self { record, writer })
     }
 
-    /// One line for every series and metric of an interval. A series whose values
-    /// all lie above the range has no line: `summary.json` counts them as overflow.
+    /// One line for every series and metric of an interval, after one without a tag:
+    /// the response time of them all, which is what the Java tools show when no tag
+    /// is named (without such lines `HistogramLogProcessor` 2.2.2 ends in a null
+    /// pointer). A series whose values all lie above the range has no line:
+    /// `summary.json` counts them as overflow.
     pub fn frame(&mut self, frame: &Frame) -> io::Result<()> {
         let start = INTERVAL * frame.interval;
+        if let Some(all) = frame.part(None).series.latencies(Metric::ResponseTime) {
+            self.line(all, start, None)?;
+        }
         for ((region, key), series) in &frame.series {
-            for (metric, latencies) in series.metrics().filter(|(_, latencies)| !latencies.histogram().is_empty()) {
-                let tag = tag(self.record, *region, *key, metric);
-                self.writer.write_histogram(latencies.histogram(), start, INTERVAL, Tag::new(&tag)).map_err(
-                    |error| match error {
-                        IntervalLogWriterError::IoError(error) => error,
-                        IntervalLogWriterError::SerializeError(error) => io::Error::other(error),
-                    },
-                )?;
+            for (metric, latencies) in series.metrics() {
+                self.line(latencies, start, Some(&tag(self.record, *region, *key, metric)))?;
             }
         }
         Ok(())
+    }
+
+    fn line(&mut self, latencies: &Latencies, start: Duration, tag: Option<&str>) -> io::Result<()> {
+        if latencies.histogram().is_empty() {
+            return Ok(());
+        }
+        let written = self.writer.write_histogram(latencies.histogram(), start, INTERVAL, tag.and_then(Tag::new));
+        written.map_err(|error| match error {
+            IntervalLogWriterError::IoError(error) => error,
+            IntervalLogWriterError::SerializeError(error) => io::Error::other(error),
+        })
     }
 }
 
@@ -114,14 +126,14 @@ mod tests {
         out
     }
 
-    /// Histograms summed by the last part of their tag.
+    /// Histograms summed by the last part of their tag, `all` for those without.
     fn by_metric(log: &[u8]) -> BTreeMap<String, Histogram<u64>> {
         let mut sums: BTreeMap<String, Histogram<u64>> = BTreeMap::new();
         for entry in IntervalLogIterator::new(log) {
             if let LogEntry::Interval(line) = entry.unwrap() {
                 let bytes = base64::engine::general_purpose::STANDARD.decode(line.encoded_histogram()).unwrap();
                 let histogram: Histogram<u64> = Deserializer::new().deserialize(&mut bytes.as_slice()).unwrap();
-                let tag = line.tag().unwrap().as_str().to_owned();
+                let tag = line.tag().map_or("|||||all", |tag| tag.as_str());
                 assert_eq!(tag.split('|').count(), 6, "{tag}");
                 let metric = tag.rsplit('|').next().unwrap().to_owned();
                 assert_eq!(line.max(), (histogram.max() as f64 / 1e3 * 1e3).round() / 1e3);
@@ -141,11 +153,12 @@ mod tests {
             let run = run(setup);
             let log = written(&run.record, run.frames);
             let merged = run.record.merge.part(Scope::default());
-            let expected: BTreeMap<String, Histogram<u64>> = merged
+            let mut expected: BTreeMap<String, Histogram<u64>> = merged
                 .series
                 .metrics()
                 .map(|(metric, latencies)| (metric.name().to_owned(), latencies.histogram().clone()))
                 .collect();
+            expected.insert("all".to_owned(), expected["response_time"].clone());
             prop_assert_eq!(by_metric(&log), expected);
         }
     }
@@ -161,13 +174,14 @@ mod tests {
                 "#[Histogram log format version 1.3]",
                 "#[Logged with squall, run 01JD5T3E9ZQ4W1V8K2M6R7B0XN]",
                 "#[Values are microseconds; Interval_Max is milliseconds]",
-                "#[Tags are scenario|request|target|region|outcome class|metric]",
+                "#[Tags are scenario|request|target|region|outcome class|metric; without: all response times]",
                 "#[StartTime: 1767225600.250 (seconds since epoch)]",
                 LEGEND,
                 "#[MaxValueDivisor: 1000.000]",
             ]
         );
-        let first = log.lines().nth(7).unwrap();
+        assert!(log.lines().nth(7).unwrap().starts_with("0.000,1.000,"));
+        let first = log.lines().nth(8).unwrap();
         assert!(first.starts_with("Tag=browse|list|shop|azure/eastus|ok|response_time,0.000,1.000,"), "{first}");
     }
 

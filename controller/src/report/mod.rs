@@ -8,6 +8,7 @@ mod fixture;
 pub mod hlog;
 mod names;
 pub(crate) mod numbers;
+pub mod progress;
 mod record;
 mod requests;
 mod summary;
