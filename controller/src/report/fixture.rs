@@ -1,7 +1,7 @@
 //! Runs to report on, made by feeding snapshots of seeded samples to the merge.
 
 use super::{AgentRecord, RunRecord};
-use squall_common::interval::{Flow, FlowKey, Health, IntervalSnapshot, SeriesKey, SkipReason};
+use squall_common::interval::{FlowKey, Health, IntervalSnapshot, SeriesKey, SkipReason};
 use squall_common::merge::{Accepted, AgentIndex, Frame, RunMerge};
 use squall_common::plan::{
     Arrivals, BodyTemplate, Comparison, ConnectionPolicy, DnsPolicy, HttpVersion, Load, LoadModel, Metric, Phase,
@@ -239,7 +239,7 @@ fn snapshot(setup: &Setup, interval: u32, agent: usize) -> IntervalSnapshot {
         let step = StepId(random.below(described.steps.len() as u64) as u16);
         let target = described.targets[random.below(described.targets.len() as u64) as usize].0;
         let key = FlowKey { scenario, step, target };
-        let flow = snapshot.flows.entry(key).or_insert_with(Flow::default);
+        let flow = snapshot.flows.entry(key).or_default();
         flow.planned += 1;
         if setup.aborted.is_some() && interval + 1 == setup.seconds && number % 4 == 0 {
             flow.skipped[SkipReason::Ended as usize] += 1;

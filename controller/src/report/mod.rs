@@ -4,7 +4,7 @@ mod caveats;
 mod coverage;
 mod files;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 pub mod hlog;
 mod names;
 pub(crate) mod numbers;

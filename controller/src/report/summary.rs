@@ -188,7 +188,7 @@ fn with_latency_ok(record: &RunRecord, scope: Scope, of: &Part, mut blocks: Valu
     blocks
 }
 
-/// Without warm-up, ramps, steps between levels, spikes, pauses and the drain.
+/// Without warm-up, ramps, spikes, pauses and the drain.
 fn steady_state(record: &RunRecord) -> Value {
     let scope = Scope { steady: true, ..Scope::default() };
     let steady = record.merge.part(scope);

@@ -21,13 +21,15 @@ pub fn render(record: &RunRecord, width: usize, colour: bool) -> String {
     let (width, paint) = (width.max(MIN_WIDTH), Paint::new(colour));
     let all = record.merge.part(Scope::default());
     let ok = (all.error_rate() > 0.0).then(|| record.merge.part(Scope { ok_only: true, ..Scope::default() }));
+    // Tables of dashes say nothing: a run without one answer has none.
+    let when_any = |lines: Vec<String>| if all.series.count() > 0 { lines } else { Vec::new() };
     let blocks = [
         verdict(record, width, paint),
         identity(record, width, paint),
         slos(record, width, paint),
-        tables::latencies(&all.series, ok.as_ref().map(|ok| &ok.series), width, paint),
+        when_any(tables::latencies(&all.series, ok.as_ref().map(|ok| &ok.series), width, paint)),
         amounts(record, &all, width, paint),
-        tables::outcomes(&all.series, width, paint),
+        when_any(tables::outcomes(&all.series, width, paint)),
         tables::scenarios(record, width, paint),
         tables::regions(record, width, paint),
         tables::targets(record, width, paint),
@@ -176,7 +178,8 @@ fn measured(judged: &Judgement, unit: Option<&str>) -> String {
 fn proof(record: &RunRecord, all: &Part, width: usize, paint: Paint) -> Vec<String> {
     let ledger = all.ledger;
     let ratio = coverage::ratio(record);
-    let tone = if ratio >= 1.0 && record.holes.is_empty() { Tone::Good } else { Tone::Doubtful };
+    let whole = ratio >= 1.0 && record.holes.is_empty() && ledger.planned > 0;
+    let tone = if whole { Tone::Good } else { Tone::Doubtful };
     let planned = format!(
         "{}: planned {} = sent {} + skipped {}",
         percent(ratio),
@@ -281,7 +284,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(24))]
+        #![proptest_config(ProptestConfig::with_cases(12))]
         #[test]
         fn every_line_fits(name in "\\PC{0,60}", step in "[a-z ビ]{1,50}", width in 40usize..160, error_one_in in 0u64..4, colour: bool) {
             let mut setup = Setup { seconds: 2, per_second: 20, error_one_in, stall_us: 90_000, lost: Some((1, 1)), ..Setup::three_regions() };
