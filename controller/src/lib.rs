@@ -30,3 +30,5 @@ mod submit;
 
 #[cfg(test)]
 mod session_tests;
+pub mod preview;
+pub mod terminal;
