@@ -1,1 +1,39 @@
+//! A cloud to rehearse against: regions that answer like Azure OpenAI, plain
+//! endpoints with known delays, faults to switch, and the truth about what was
+//! served.
+//!
+//! [`Simulator::start`] takes a [`Config`] and serves it. A request passes
+//! connection → faults → endpoint → body, and the [`Truth`] counts it when its
+//! last byte was handed to the socket. Deciding is pure and tested in simulated
+//! time: the model server with its queue ([`model`]), quotas, faults ([`faults`]).
+//!
+//! Everything listens on the loopback address unless configured otherwise;
+//! there is no TLS and no authentication of the admin server.
 
+mod config;
+pub mod faults;
+pub mod model;
+mod quota;
+mod routes;
+mod truth;
+
+mod connection;
+mod engine;
+mod wait;
+
+mod azure;
+mod body;
+mod chat;
+mod completion;
+mod plain;
+mod query;
+mod service;
+mod sse;
+
+mod admin;
+mod region;
+mod simulator;
+
+pub use config::{Config, ConfigError, DeploymentConfig, Problem, RegionConfig};
+pub use simulator::{RegionAddress, Simulator, StartError};
+pub use truth::{LatencyTruth, PathTruth, RegionTruth, Truth};

@@ -1,0 +1,120 @@
+//! Performs the model: turns its simulated time into real waits, and hands
+//! each request its tokens.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, mpsc};
+
+use crate::model::{Admission, ModelParams, ModelServer, Token, Work};
+use crate::wait::Waiter;
+
+/// One model server at work.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    start: Instant,
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    model: ModelServer,
+    next_id: u64,
+    /// Unbounded, but never longer than one answer's tokens.
+    requesters: HashMap<u64, mpsc::UnboundedSender<Token>>,
+}
+
+/// A request's place in the model server; dropping it gives the place up.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    engine: Arc<Engine>,
+    id: u64,
+    tokens: mpsc::UnboundedReceiver<Token>,
+}
+
+impl Engine {
+    pub(crate) fn new(params: ModelParams) -> Arc<Self> {
+        let state = State { model: ModelServer::new(params), next_id: 0, requesters: HashMap::new() };
+        Arc::new(Self { start: Instant::now(), state: Mutex::new(state), changed: Notify::new() })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now_us(&self) -> u64 {
+        self.start.elapsed().as_micros() as u64
+    }
+
+    /// Sequences in the batch, and requests waiting.
+    pub(crate) fn load(&self) -> (usize, usize) {
+        let state = self.state();
+        (state.model.in_service(), state.model.queued())
+    }
+
+    /// A place, or when to try again.
+    pub(crate) fn submit(self: &Arc<Self>, work: Work) -> Result<Ticket, Duration> {
+        let mut state = self.state();
+        let now_us = self.now_us();
+        state.deliver(now_us);
+        let was_idle = state.model.next_us().is_none();
+        let id = state.next_id;
+        if let Admission::Refused { retry_after_us } = state.model.arrive(now_us, id, work) {
+            return Err(Duration::from_micros(retry_after_us));
+        }
+        state.next_id += 1;
+        let (sender, tokens) = mpsc::unbounded_channel();
+        state.requesters.insert(id, sender);
+        if was_idle {
+            self.changed.notify_one();
+        }
+        Ok(Ticket { engine: self.clone(), id, tokens })
+    }
+
+    /// Ends steps when they end, for as long as it is polled.
+    pub(crate) async fn run(self: Arc<Self>, waiter: Waiter) {
+        loop {
+            let next_us = {
+                let mut state = self.state();
+                state.deliver(self.now_us());
+                state.model.next_us()
+            };
+            match next_us {
+                Some(next_us) => waiter.until(self.start + Duration::from_micros(next_us)).await,
+                None => self.changed.notified().await,
+            }
+        }
+    }
+}
+
+impl State {
+    fn deliver(&mut self, now_us: u64) {
+        for token in self.model.advance(now_us) {
+            // A requester that is gone has given its ticket back, or will.
+            if let Some(requester) = self.requesters.get(&token.id) {
+                let _ = requester.send(token);
+            }
+            if token.last {
+                self.requesters.remove(&token.id);
+            }
+        }
+    }
+}
+
+impl Ticket {
+    /// The next token; none after the last.
+    pub(crate) async fn next(&mut self) -> Option<Token> {
+        self.tokens.recv().await
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let mut state = self.engine.state();
+        if state.requesters.remove(&self.id).is_some() {
+            state.model.abandon(self.id);
+        }
+    }
+}
