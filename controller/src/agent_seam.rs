@@ -1,6 +1,7 @@
-//! PLACEHOLDER for `squall_agent::{run, AgentOptions, AgentEnd}`, to be deleted.
+//! PLACEHOLDER for `squall_agent::{run, AgentOptions, AgentEnd}`, to be replaced by them.
 
 use squall_common::plan::Region;
+use std::path::PathBuf;
 use tokio::sync::watch;
 use tonic::transport::Channel;
 
@@ -8,7 +9,8 @@ use tonic::transport::Channel;
 pub struct AgentOptions {
     pub region: Region,
     pub slot: Option<String>,
-    pub workers: Option<usize>,
+    pub workers: Option<u32>,
+    pub sample_log: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug)]
@@ -22,5 +24,5 @@ pub enum AgentEnd {
 }
 
 pub async fn run(_channel: Channel, options: AgentOptions, _shutdown: watch::Receiver<bool>) -> AgentEnd {
-    AgentEnd::Lost(format!("the agent of {} ({:?}, {:?}) is not built yet", options.region, options.slot, options.workers))
+    AgentEnd::Lost(format!("the agent is not built yet ({options:?})"))
 }

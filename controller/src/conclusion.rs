@@ -44,9 +44,8 @@ pub struct Material {
 pub fn record(material: Material) -> RunRecord {
     let Material { outcome, merge, members, told, .. } = &material;
     let plan = merge.plan().clone();
-    let since_start = |until_ns: u64| {
-        Duration::from_nanos(outcome.start_at_ns.map_or(0, |start| until_ns.saturating_sub(start)))
-    };
+    let since_start =
+        |until_ns: u64| Duration::from_nanos(outcome.start_at_ns.map_or(0, |start| until_ns.saturating_sub(start)));
     let duration = since_start(material.concluded_ns);
     let load_time = since_start(material.load_ended_ns).min(duration);
     let holes = holes(outcome, members);

@@ -9,7 +9,7 @@ use crate::conclusion::{self, Told};
 use crate::events::{Event, unix_ms};
 use crate::fleet::{Input, Member, Shared};
 use crate::live::live_view;
-use crate::plan_source::LoadedPlan;
+use crate::plan_source::{self, LoadedPlan};
 use crate::run::{self, Command, Outcome, Place, Run, Stage};
 use crate::store::{STATE_DONE, SnapshotKey, StoreError, StoredRun};
 use bytes::Bytes;
@@ -73,7 +73,7 @@ pub(crate) async fn drive(shared: Arc<Shared>, start: Start, ends: Ends) {
     let limits = shared.options.limits;
     let (run, commands) = Run::begin(now_ns(), agents.len(), plan.offered_for(), plan.drain, limits);
     let mut driver = Driver {
-        digest: crate::bundle::digest(&start.bundle),
+        digest: wire::bundle_digest(&start.bundle),
         merge: RunMerge::new(plan.clone(), &agents),
         told: vec![Told::default(); agents.len()],
         shared,
@@ -87,7 +87,7 @@ pub(crate) async fn drive(shared: Arc<Shared>, start: Start, ends: Ends) {
         outcome: None,
     };
     driver.event(Event::new("run_submitted").with("agents", agents.len())).await;
-    for warning in driver.start.loaded.warnings.clone() {
+    for warning in plan_source::warning_lines(&driver.start.loaded) {
         driver.event(Event::new("plan_warning").with("warning", warning)).await;
     }
     driver.perform(commands).await;
@@ -186,7 +186,8 @@ impl Driver {
             }
             agent_message::Message::NotArmed(refusal) => {
                 let reason = refusal.reason;
-                let event = Event::new("agent_not_armed").with("agent", self.slot(place)).with("reason", reason.as_str());
+                let event =
+                    Event::new("agent_not_armed").with("agent", self.slot(place)).with("reason", reason.as_str());
                 self.event(event).await;
                 self.told[place].lost = Some(format!("refused the plan: {reason}"));
                 self.step(run::Event::NotArmed { agent: place, reason }).await;
@@ -405,7 +406,7 @@ impl Driver {
             concluded_ns,
             load_ended_ns: self.load_ended_ns.unwrap_or(concluded_ns),
             resolved_yaml: self.start.loaded.resolved_yaml.clone(),
-            warnings: self.start.loaded.warnings.clone(),
+            warnings: plan_source::warning_lines(&self.start.loaded),
             members: self.start.members.clone(),
             told: std::mem::take(&mut self.told),
             merge: self.merge.clone(),

@@ -32,10 +32,10 @@ impl Embedded {
     }
 
     /// Starts one agent for each region given. `workers`: threads of each; `None`: all cores, shared.
-    pub fn add_agents(&mut self, regions: &[Region], workers: Option<usize>) {
+    pub fn add_agents(&mut self, regions: &[Region], workers: Option<u32>) {
         for (number, region) in (1..).zip(regions) {
             let slot = Some(format!("{}-{number}", region.as_str().replace('/', "-")));
-            let options = AgentOptions { region: region.clone(), slot, workers };
+            let options = AgentOptions { region: region.clone(), slot, workers, sample_log: None };
             self.agents.spawn(agent_seam::run(self.transport.channel(), options, self.shutdown.subscribe()));
         }
     }

@@ -9,6 +9,7 @@
 
 mod agent_seam;
 mod bundle;
+pub mod cli;
 mod conclusion;
 mod driver;
 pub mod embedded;
@@ -18,17 +19,15 @@ mod frames;
 pub mod in_process;
 mod live;
 mod plan_source;
-mod plan_source_placeholder;
+pub mod preview;
 pub mod registry;
 pub mod report;
 mod reporting;
-mod reporting_placeholder;
 pub mod run;
 pub mod service;
 pub mod store;
 mod submit;
+pub mod terminal;
 
 #[cfg(test)]
 mod session_tests;
-pub mod preview;
-pub mod terminal;

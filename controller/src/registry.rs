@@ -118,7 +118,8 @@ impl Registry {
             Some(same) => (same.epoch, same.run.clone(), same.clock),
             None => (self.next_epoch, None, None),
         };
-        let bereaved_run = if same.is_some() { None } else { before.and_then(|before| Some((before.run.clone()?, before.epoch))) };
+        let bereaved_run =
+            if same.is_some() { None } else { before.and_then(|before| Some((before.run.clone()?, before.epoch))) };
         self.next_epoch = self.next_epoch.max(epoch + 1);
         let session = SessionId(self.next_session);
         self.next_session += 1;

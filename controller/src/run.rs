@@ -153,9 +153,13 @@ pub struct Outcome {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum AgentState {
     Arming,
-    Armed { worst_rtt_ns: u64 },
+    Armed {
+        worst_rtt_ns: u64,
+    },
     /// Told when to start; `last_sequence` once it has said it is finished.
-    Going { last_sequence: Option<u64> },
+    Going {
+        last_sequence: Option<u64>,
+    },
     Finished,
     Gone,
 }
@@ -198,13 +202,8 @@ impl Run {
         drain: Duration,
         limits: Limits,
     ) -> (Self, Vec<Command>) {
-        let track = AgentTrack {
-            state: AgentState::Arming,
-            merged: 0,
-            next_interval: 0,
-            told_to_stop: false,
-            missing: None,
-        };
+        let track =
+            AgentTrack { state: AgentState::Arming, merged: 0, next_interval: 0, told_to_stop: false, missing: None };
         let run = Self {
             stage: Stage::Preparing,
             limits,
@@ -264,7 +263,9 @@ impl Run {
                     self.agents[agent].state = AgentState::Armed { worst_rtt_ns };
                 }
             }
-            Event::NotArmed { agent, reason } => self.lose(now_ns, agent, format!("refused the plan: {reason}"), commands),
+            Event::NotArmed { agent, reason } => {
+                self.lose(now_ns, agent, format!("refused the plan: {reason}"), commands)
+            }
             Event::Merged { agent, sequence, last_interval } => {
                 if self.is_here(agent) {
                     let track = &mut self.agents[agent];

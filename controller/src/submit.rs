@@ -83,11 +83,7 @@ async fn wait_for_agents(shared: &Shared, plan: &Plan, least: usize, deadline: I
 }
 
 /// Splits every load over the connected agents; those that would carry nothing are left out.
-fn deal(
-    plan: &Plan,
-    fleet: &[(Member, Option<(String, String)>)],
-    least: usize,
-) -> Result<Dealt, NotSubmitted> {
+fn deal(plan: &Plan, fleet: &[(Member, Option<(String, String)>)], least: usize) -> Result<Dealt, NotSubmitted> {
     let least = least.max(1);
     if fleet.len() < least {
         return Err(NotSubmitted::Agents(format!(
@@ -104,7 +100,8 @@ fn deal(
         .map_err(|cannot| NotSubmitted::Agents(cannot.to_string()))?;
     let carrying: Vec<usize> =
         (0..fleet.len()).filter(|&place| by_load.iter().any(|weights| weights[place] > 0)).collect();
-    if let Some((member, Some((run, name)))) = carrying.iter().map(|&place| &fleet[place]).find(|(_, run)| run.is_some())
+    if let Some((member, Some((run, name)))) =
+        carrying.iter().map(|&place| &fleet[place]).find(|(_, run)| run.is_some())
     {
         let (agent, run, name) = (member.slot.clone(), run.clone(), name.clone());
         return Err(NotSubmitted::Busy { agent, run, name });

@@ -5,7 +5,8 @@ use crate::registry::{Introduction, NotJoined, SessionId};
 use squall_agent::clock::now_ns;
 use squall_proto::cluster_server::Cluster;
 use squall_proto::{
-    AgentMessage, ControllerMessage, Hello, PROTOCOL, Refused, Stop, Welcome, agent_message, controller_message, refused,
+    AgentMessage, ControllerMessage, Hello, PROTOCOL, Refused, Stop, Welcome, agent_message, controller_message,
+    refused,
 };
 use std::time::Duration;
 use tokio::sync::mpsc;

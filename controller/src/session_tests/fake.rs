@@ -50,10 +50,10 @@ pub fn cluster() -> Cluster {
 
 /// 10 requests/s for one second, after which in-flight requests have another.
 pub fn plan() -> PlanBundle {
-    crate::plan_source::bundle_text("plan.yaml", PLAN.to_owned(), vec![])
+    PlanBundle { plan_name: "plan.yaml".into(), plan_text: PLAN.to_owned(), files: vec![], overrides: vec![] }
 }
 
-const PLAN: &str = r#"{"rate": 10, "for_s": 1, "drain_s": 1}"#;
+const PLAN: &str = "url: http://127.0.0.1:1/\nrate: 10/s\nhold_for: 1s\ndrain: 1s\n";
 
 impl Cluster {
     pub fn operator(&self) -> OperatorClient<Channel> {

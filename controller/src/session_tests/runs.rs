@@ -11,7 +11,7 @@ async fn going() -> (Cluster, FakeAgent, String) {
     let mut agent = cluster.agent("s", "01").await;
     let run_id = cluster.submit().await.unwrap();
     let prepare = agent.arm().await;
-    assert_eq!(prepare.plan_digest, crate::bundle::digest(&prepare.bundle.unwrap()));
+    assert_eq!(prepare.plan_digest, squall_common::wire::bundle_digest(&prepare.bundle.unwrap()));
     assert_eq!(prepare.shares.len(), 1);
     agent.go().await;
     (cluster, agent, run_id)
@@ -29,7 +29,8 @@ async fn a_whole_run_passes_and_its_files_can_be_fetched() {
     assert!(end.summary_json.contains("squall.summary/1"));
     assert_eq!(agent.heartbeat(&run_id).await, 0, "no lease after it");
 
-    let mut pieces = cluster.operator().get_result(GetResultRequest { run_id: "latest".into() }).await.unwrap().into_inner();
+    let mut pieces =
+        cluster.operator().get_result(GetResultRequest { run_id: "latest".into() }).await.unwrap().into_inner();
     let mut names = Vec::new();
     while let Some(piece) = pieces.message().await.unwrap() {
         assert!(!piece.sha256.is_empty(), "small files come in one piece");
@@ -184,7 +185,8 @@ async fn a_watcher_sees_the_run_live() {
 #[tokio::test]
 async fn a_snapshot_that_cannot_be_read_costs_the_agent_its_place_not_the_controller() {
     let (cluster, agent, run_id) = going().await;
-    let bad = Snapshot { run_id: run_id.clone(), epoch: agent.epoch, sequence: 1, first_interval: 9, ..Snapshot::default() };
+    let bad =
+        Snapshot { run_id: run_id.clone(), epoch: agent.epoch, sequence: 1, first_interval: 9, ..Snapshot::default() };
     agent.say(agent_message::Message::Snapshot(bad)).await;
     let end = cluster.end_of(&run_id).await;
     assert!(end.reason.contains("snapshot 1 cannot be used"), "{}", end.reason);
