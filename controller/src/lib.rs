@@ -1,3 +1,5 @@
 //! Squall's cluster brain, CLI and reports.
 
+pub mod preview;
 pub mod report;
+pub mod terminal;
