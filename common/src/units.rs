@@ -262,7 +262,7 @@ pub fn show_percent(ratio: f64) -> String {
     if !percent.is_finite() {
         return "-".to_owned();
     }
-    let text = if percent >= 99.95 && percent < 100.0 { format!("{percent:.3}") } else { format!("{percent:.2}") };
+    let text = if (99.95..100.0).contains(&percent) { format!("{percent:.3}") } else { format!("{percent:.2}") };
     let text = text.trim_end_matches('0').trim_end_matches('.');
     if text == "0" && percent > 0.0 { "<0.01%".to_owned() } else { format!("{text}%") }
 }

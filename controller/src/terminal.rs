@@ -126,8 +126,8 @@ pub fn wrap(label: &str, text: &str, width: usize) -> Vec<String> {
     let room = width.saturating_sub(indent).max(1);
     let mut lines: Vec<String> = Vec::new();
     let mut line = String::new();
-    for word in clean(text).split_whitespace() {
-        let mut rest = word;
+    for word in words(&clean(text)) {
+        let mut rest = word.as_str();
         if !line.is_empty() && width_of(&line) + 1 + width_of(rest) <= room {
             line.push(' ');
             line.push_str(rest);
@@ -158,6 +158,23 @@ pub fn wrap(label: &str, text: &str, width: usize) -> Vec<String> {
         )
         .map(|line| line.trim_end().to_owned())
         .collect()
+}
+
+/// The words of a text; a number and its unit are one.
+fn words(text: &str) -> Vec<String> {
+    const UNITS: [&str; 13] = ["µs", "ms", "s", "min", "h", "%", "B", "kB", "MB", "GB", "TB", "users", "agents"];
+    let mut words: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        let is_unit = UNITS.contains(&word.trim_end_matches([',', '.', ';', ')']));
+        match words.last_mut() {
+            Some(number) if is_unit && number.ends_with(|c: char| c.is_ascii_digit()) => {
+                number.push(' ');
+                number.push_str(word);
+            }
+            _ => words.push(word.to_owned()),
+        }
+    }
+    words
 }
 
 /// One cell of a table.
@@ -285,6 +302,11 @@ mod tests {
     #[test]
     fn wrapped_lines_hang_under_their_label() {
         assert_eq!(wrap("warning  ", "one two three", 16), ["warning  one two", "         three"]);
+    }
+
+    #[test]
+    fn a_number_stays_with_its_unit() {
+        assert_eq!(wrap("", "lag is 400 ms, so", 11), ["lag is", "400 ms, so"]);
     }
 
     #[test]

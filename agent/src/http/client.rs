@@ -18,6 +18,7 @@ use super::response::{Intake, Response, Want, Watch};
 use super::shared::TargetShared;
 use super::tls::{Connectors, TlsSetup};
 use crate::clock::now_ns;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use http::Method;
 use squall_common::plan::{HttpVersion, Scheme};
 use squall_common::sample::{Outcome, PhaseTimes};
@@ -27,6 +28,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout_at;
+
+/// Connections that [`TargetClient::warm`] opens side by side: enough for a distant
+/// target, few enough not to look like a flood to a near one.
+const WARMED_AT_ONCE: usize = 32;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Protocol {
@@ -45,6 +50,8 @@ pub struct TargetClient {
     protocol: Cell<Option<Protocol>>,
     /// Whoever makes that first handshake; others wait for what it learns.
     learning: tokio::sync::Semaphore,
+    /// This worker's part of `max_connections`.
+    limit: Option<u64>,
     slots: Slots,
     idle: Idle,
     pub(super) h2: H2Pool,
@@ -89,6 +96,7 @@ impl TargetClient {
             connectors: shared.tls.as_ref().map(TlsSetup::connectors),
             protocol: Cell::new(protocol),
             learning: tokio::sync::Semaphore::new(1),
+            limit,
             slots: Slots::new(limit),
             idle: Idle::default(),
             h2: H2Pool::new(limit.map(|limit| limit * streams)),
@@ -133,27 +141,27 @@ impl TargetClient {
         attempt
     }
 
-    /// Opens up to `n` connections ahead, as far as the limit allows. On HTTP/2
-    /// one connection carries `streams_per_connection`, and `n` counts connections
-    /// as well. Stops at the first failure.
+    /// Opens connections ahead until `n` are open, as far as the limit allows, some
+    /// at a time. Stops at the first failure.
     pub async fn warm(&self, n: u32) -> Result<(), Failure> {
-        let due_ns = due_after(now_ns(), self.shared.policy.connect_timeout.saturating_mul(2));
-        let mut phases = PhaseTimes::default();
-        let most = self.shared.policy.max_connections.unwrap_or(u32::MAX).min(n);
-        match self.protocol(due_ns, &mut phases).await? {
-            Protocol::Http1 => {
-                while (self.idle.len() as u64) < u64::from(most) {
-                    let Some(_slot) = self.slots.try_acquire() else { break };
-                    let conn =
-                        self.dial_h1(due_after(now_ns(), self.shared.policy.connect_timeout), &mut phases).await?;
+        let limit = self.shared.policy.connect_timeout.saturating_mul(2);
+        let protocol = self.protocol(due_after(now_ns(), limit), &mut PhaseTimes::default()).await?;
+        let most = self.limit.unwrap_or(u64::MAX).min(u64::from(n));
+        let dials = (self.open_connections()..most).map(|_| async move {
+            let (due_ns, mut phases) = (due_after(now_ns(), limit), PhaseTimes::default());
+            match protocol {
+                Protocol::Http1 => {
+                    let conn = self.dial_h1(due_ns, &mut phases).await?;
                     self.idle.put(conn, &self.shared.policy, now_ns());
                 }
-                Ok(())
+                Protocol::Http2 => self.h2.add(self.dial_h2(due_ns, &mut phases).await?),
             }
-            Protocol::Http2 => self.warm_h2(most).await,
-        }
+            Ok(())
+        });
+        stream::iter(dials).buffer_unordered(WARMED_AT_ONCE).try_collect().await
     }
 
+    /// Connections open now.
     pub fn open_connections(&self) -> u64 {
         self.counters.open.get()
     }

@@ -55,7 +55,7 @@ pub(super) async fn dial(
     };
     let began_ns = now_ns();
     let mut connected = connect(shared, addresses, cursors, due_ns).await;
-    if addresses.len() > 1 && now_ns() < due_ns && connected.as_ref().is_err_and(|failure| is_the_targets(failure)) {
+    if addresses.len() > 1 && now_ns() < due_ns && connected.as_ref().is_err_and(is_the_targets) {
         connected = connect(shared, addresses, cursors, due_ns).await;
     }
     phases.connect_us = Some(now_ns().saturating_sub(began_ns) / 1_000);

@@ -29,6 +29,7 @@ pub struct CookieJar {
 }
 
 impl CookieJar {
+    /// An empty jar.
     pub fn new() -> Self {
         Self::default()
     }
@@ -72,6 +73,7 @@ impl CookieJar {
         !fitting.is_empty()
     }
 
+    /// Forgets every cookie: a new user begins.
     pub fn clear(&mut self) {
         self.cookies.clear();
     }

@@ -141,25 +141,6 @@ impl H2Conn {
 }
 
 impl TargetClient {
-    pub(super) async fn warm_h2(&self, n: u32) -> Result<(), Failure> {
-        let most = self.shared.policy.streams_per_connection.max(1);
-        let limit = super::deadline::due_after(now_ns(), self.shared.policy.connect_timeout.saturating_mul(2));
-        // Takes every stream of each connection, so that the next take opens one.
-        let mut taken = Vec::new();
-        for _ in 0..n {
-            let guard = self.h2.take(&self.shared.policy);
-            self.opened(&guard, limit, &mut PhaseTimes::default()).await?;
-            taken.push(guard);
-            for _ in 1..most {
-                taken.push(self.h2.take(&self.shared.policy));
-            }
-        }
-        for guard in &taken {
-            guard.0.requests.set(0);
-        }
-        Ok(())
-    }
-
     /// The connection behind a stream, opened now if nobody has.
     async fn opened<'a>(
         &self,

@@ -43,5 +43,6 @@ pub use client::TargetClient;
 pub use cookies::CookieJar;
 pub use failure::Failure;
 pub use request::{Request, Span};
-pub use response::{BODY_KEPT_MAX, Response, Want};
-pub use shared::{PrepareError, TargetShared};
+pub use response::{BODY_KEPT_MAX, Response, Want, Watch};
+pub use shared::{PrepareError, PrepareProblem, TargetShared};
+pub use tls::TlsProblem;

@@ -182,10 +182,6 @@ impl Idle {
             idle.push_back(conn);
         }
     }
-
-    pub(super) fn len(&self) -> usize {
-        self.0.borrow().len()
-    }
 }
 
 fn is_fresh(conn: &H1Conn, policy: &ConnectionPolicy, now_ns: u64) -> bool {

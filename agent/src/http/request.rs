@@ -61,6 +61,7 @@ impl Request {
         self.sets = HeadersSet::default();
     }
 
+    /// The method of the first hop.
     pub fn method(&self) -> &Method {
         &self.method
     }

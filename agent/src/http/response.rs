@@ -34,6 +34,7 @@ pub struct Response {
 }
 
 impl Response {
+    /// Without buffers until something is kept.
     pub fn new() -> Self {
         Self::default()
     }
@@ -97,7 +98,7 @@ impl Response {
 
 /// Sees every piece of body as it is read: the instant of the read and the bytes,
 /// without transfer framing but still content-coded.
-pub(super) type Watch<'a> = &'a mut dyn FnMut(u64, &[u8]);
+pub type Watch<'a> = &'a mut dyn FnMut(u64, &[u8]);
 
 /// Where a response's parts go while it is read; the same for both protocols.
 pub(super) struct Intake<'a, 'w> {

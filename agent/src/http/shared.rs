@@ -47,6 +47,7 @@ pub struct PrepareError {
     pub problem: PrepareProblem,
 }
 
+/// What stands in the way, in words for the user.
 #[derive(Debug, thiserror::Error)]
 pub enum PrepareProblem {
     #[error(transparent)]
@@ -76,6 +77,10 @@ impl TargetShared {
                 .map_err(|problem| named(PrepareProblem::Proxy(problem)))?,
             false => None,
         };
+        if proxy.is_some() && target.scheme == Scheme::Http && target.http == HttpVersion::Http2 {
+            let problem = "HTTP/2 without TLS cannot go through a proxy".to_owned();
+            return Err(named(PrepareProblem::Proxy(problem)));
+        }
         let (host, port) =
             proxy.as_ref().map_or((target.host.as_str(), target.port), |proxy| (proxy.host.as_str(), proxy.port));
         let (names, tls) = tokio::join!(Names::resolve(host, port, FIRST_LOOKUP_LIMIT), load_tls(target));

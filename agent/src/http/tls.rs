@@ -13,6 +13,7 @@ use tokio_rustls::TlsConnector;
 /// Sessions a worker remembers for resumption.
 const SESSIONS_KEPT: usize = 64;
 
+/// What is wrong with a target's certificates, in words for the user.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsProblem {
     #[error("the {what} `{path}` cannot be read: {error}")]

@@ -30,9 +30,8 @@ fn there_are_more_than_sixty_names_and_none_twice() {
 
 #[test]
 fn a_seed_names_the_same_values_for_ever() {
-    insta::assert_snapshot!(
-        names().map(|name| format!("{name}: {}", rendered(name, 7))).collect::<Vec<_>>().join("\n")
-    );
+    let values = names().map(|name| format!("{name}: {}", rendered(name, 7))).collect::<Vec<_>>().join("\n");
+    insta::assert_snapshot!(values);
 }
 
 #[test]

@@ -48,7 +48,7 @@ mod tests {
 
     #[test]
     fn a_lost_agent_shows_although_every_request_it_told_of_is_accounted_for() {
-        let run = run(Setup { lost: Some((2, 5)), ..Setup::three_regions() });
+        let run = run(Setup { lost: Some((2, 3)), ..Setup::three_regions() });
         assert_eq!(run.record.merge.ledger().accounted(), run.record.merge.ledger().planned);
         assert_eq!(ratio(&run.record), 0.75);
         let lost = run.record.merge.agents()[2].region;

@@ -82,7 +82,7 @@ pub(crate) fn error_rate_below(text: &str, limit: f64) -> Slo {
 
 pub(crate) fn plan(scenarios: Vec<Scenario>, targets: &[&str], slos: Vec<Slo>) -> Plan {
     let drives = (0..scenarios.len() as u16).map(|id| (ScenarioId(id), 1)).collect();
-    let phases = vec![phase("ramp", PhaseKind::Ramp, 10.0, 100.0, 4), phase("hold", PhaseKind::Hold, 100.0, 100.0, 16)];
+    let phases = vec![phase("ramp", PhaseKind::Ramp, 10.0, 100.0, 4), phase("hold", PhaseKind::Hold, 100.0, 100.0, 8)];
     Plan {
         name: "checkout-peak".to_owned(),
         seed: 7,
@@ -126,7 +126,7 @@ impl Setup {
         Self {
             plan: plan(vec![scenario("browse", &["list"], 1)], &["shop"], slos),
             agents: vec![("agent-1", "azure/eastus")],
-            seconds: 20,
+            seconds: 12,
             per_second: 60,
             error_one_in: 0,
             stall_us: 0,

@@ -366,7 +366,7 @@ mod tests {
 
     #[test]
     fn a_hole_stands_in_the_whole_and_in_its_region_only() {
-        let record = run(Setup { lost: Some((2, 5)), ..Setup::three_regions() }).record;
+        let record = run(Setup { lost: Some((2, 3)), ..Setup::three_regions() }).record;
         assert_eq!(record.verdict, Verdict::Invalid);
         let summary = summary(&record);
         assert_eq!(summary["coverage"]["ratio"], 0.75);

@@ -243,7 +243,7 @@ mod tests {
 
     #[test]
     fn a_hole_makes_a_run_invalid_and_is_named() {
-        insta::assert_snapshot!(both(|| Setup { lost: Some((2, 5)), ..Setup::three_regions() }));
+        insta::assert_snapshot!(both(|| Setup { lost: Some((2, 3)), ..Setup::three_regions() }));
     }
 
     #[test]
@@ -274,8 +274,18 @@ mod tests {
     }
 
     #[test]
+    fn long_names_give_way_to_figures() {
+        let mut setup = Setup { seconds: 2, error_one_in: 9, ..Setup::three_regions() };
+        setup.plan.name = "nightly soak of the checkout of all shops in all regions before the sale".to_owned();
+        setup.plan.targets[0].name = "shop-eastus-production-blue-behind-the-new-gateway".to_owned();
+        setup.plan.scenarios[0].name = "browse as a visitor who came by a newsletter".to_owned();
+        let record = run(setup).record;
+        insta::assert_snapshot!([50, 80].map(|width| render(&record, width, false)).join("=====\n"));
+    }
+
+    #[test]
     fn colour_changes_nothing_but_colour() {
-        let record = run(Setup { error_one_in: 30, lost: Some((2, 5)), ..Setup::three_regions() }).record;
+        let record = run(Setup { error_one_in: 30, lost: Some((2, 3)), ..Setup::three_regions() }).record;
         let trimmed = |text: &str| text.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>();
         for width in [60, 80, 120] {
             let coloured = without_colour(&render(&record, width, true));

@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn a_region_that_told_nothing_has_no_latency_rather_than_zero() {
-        let run = run(Setup { lost: Some((2, 5)), ..Setup::three_regions() });
+        let run = run(Setup { lost: Some((2, 3)), ..Setup::three_regions() });
         let rows = written(&run.record, run.frames);
         let row = rows.iter().find(|row| row[0] == "9" && row[2] == "gcp/europe-west4").unwrap();
         assert_eq!((row[6].as_str(), row[14].as_str()), ("0", ""));

@@ -305,7 +305,7 @@ mod tests {
     #[derive(Debug, PartialEq, Eq)]
     enum End {
         Whole { consumed: usize, reusable: bool },
-        WholeAtEnd,
+        ByClose,
         Failed,
     }
 
@@ -324,7 +324,7 @@ mod tests {
             }
         }
         match decoder.end() {
-            Ok(()) => (End::WholeAtEnd, seen),
+            Ok(()) => (End::ByClose, seen),
             Err(_) => (End::Failed, seen),
         }
     }
@@ -366,7 +366,7 @@ mod tests {
     #[test]
     fn a_body_without_a_length_lasts_until_close() {
         let (end, seen) = whole("HTTP/1.1 200 OK\r\n\r\nall of it");
-        assert_eq!((end, seen.body), (End::WholeAtEnd, b"all of it".to_vec()));
+        assert_eq!((end, seen.body), (End::ByClose, b"all of it".to_vec()));
     }
 
     #[test]

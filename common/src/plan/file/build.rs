@@ -24,6 +24,8 @@ pub(super) struct Builder<'a> {
     pub(super) variables: Vec<String>,
     pub(super) scenarios: Vec<Scenario>,
     pub(super) loads: Vec<Load>,
+    /// A misspelt key at the top is the likely reason for what seems missing.
+    pub(super) has_unknown_keys: bool,
     pub(super) problems: Vec<Problem>,
     pub(super) warnings: Vec<Problem>,
 }
@@ -40,6 +42,7 @@ impl<'a> Builder<'a> {
             variables: Vec::new(),
             scenarios: Vec::new(),
             loads: Vec::new(),
+            has_unknown_keys: false,
             problems: Vec::new(),
             warnings: Vec::new(),
         }
@@ -47,6 +50,7 @@ impl<'a> Builder<'a> {
 
     /// `None` when there is too little to build from; the problems say why.
     pub(super) fn plan(&mut self, root: &Node, file_name: &str) -> Option<Plan> {
+        self.has_unknown_keys = root.entries().iter().any(|entry| super::table::PLAN.field(&entry.key).is_none());
         self.build_targets(root);
         self.build_feeders(root);
         self.build_scenarios(root);

@@ -4,7 +4,7 @@
 //! is reported here only, so that one mistake is one problem.
 
 use super::node::{Node, Value};
-use super::problem::{Place, Problem};
+use super::problem::{Origin, Place, Problem};
 use super::shape::{Kind, Object};
 use super::suggest::nearest;
 use super::yaml::UNREADABLE;
@@ -93,7 +93,12 @@ struct Wrong {
 
 impl Wrong {
     fn at(self, node: &Node, key: &str) -> Problem {
-        Problem::new(&node.place, format!("`{key}`: {}", self.message)).advice(self.advice)
+        // On the command line the flag is the place; the key would be news to the user.
+        let message = match &node.place.origin {
+            Origin::Flag(flag) if !flag.starts_with("--set") => self.message,
+            _ => format!("`{key}`: {}", self.message),
+        };
+        Problem::new(&node.place, message).advice(self.advice)
     }
 }
 

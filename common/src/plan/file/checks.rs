@@ -9,7 +9,18 @@ use crate::plan::{Check, Extract, ExtractFrom, StatusMatch, TextMatch, VarId};
 impl Builder<'_> {
     pub(super) fn checks(&mut self, node: &Node) -> Vec<Check> {
         let items = node.get("checks").map(Node::items).unwrap_or_default();
+        items.iter().for_each(|item| self.refuse_templates(item));
         items.iter().filter_map(|item| self.check(item)).collect()
+    }
+
+    /// What is expected is fixed: a `{{…}}` would be compared letter by letter.
+    fn refuse_templates(&mut self, node: &Node) {
+        node.items().iter().for_each(|item| self.refuse_templates(item));
+        node.entries().iter().for_each(|entry| self.refuse_templates(&entry.node));
+        if node.scalar().is_some_and(|text| text.contains("{{")) {
+            let problem = Problem::new(&node.place, "checks cannot use `{{…}}` other than `vars`").focus("{{");
+            self.problems.push(problem.advice("write a fixed text, or a name from `vars`"));
+        }
     }
 
     fn check(&mut self, item: &Node) -> Option<Check> {

@@ -15,7 +15,7 @@ fn block(node: &Node, indent: usize, out: &mut String) {
         Value::Map(entries) => {
             for entry in entries {
                 out.push_str(&pad);
-                scalar(&Scalar { text: entry.key.clone(), plain: true }, out);
+                scalar(&Scalar { text: entry.key.clone(), plain: false }, out);
                 out.push(':');
                 nested(&entry.node, indent, out);
             }
@@ -53,18 +53,15 @@ fn nested(node: &Node, indent: usize, out: &mut String) {
 
 fn scalar(scalar: &Scalar, out: &mut String) {
     let text = &scalar.text;
-    let is_text = Node::plain(text, &super::Place::top()).to_json().is_string();
-    let may_be_plain = is_plain_safe(text) && (scalar.plain || is_text);
-    if may_be_plain {
-        out.push_str(text);
-        return;
+    let reads_as_text = Node::plain(text, &super::Place::top()).to_json().is_string();
+    match (scalar.plain, reads_as_text) {
+        (true, false) if text.is_empty() => out.push_str("null"),
+        // Numbers, booleans and null hold nothing that YAML could misread.
+        (true, false) => out.push_str(text),
+        (_, true) if is_plain_safe(text) => out.push_str(text),
+        // JSON's escapes are YAML's, in double quotes.
+        _ => out.push_str(&serde_json::Value::from(text.as_str()).to_string()),
     }
-    if scalar.plain && text.is_empty() {
-        out.push_str("null");
-        return;
-    }
-    // JSON's escapes are YAML's, in double quotes.
-    out.push_str(&serde_json::Value::from(text.as_str()).to_string());
 }
 
 /// No character that YAML reads as syntax anywhere in a plain text.

@@ -36,7 +36,8 @@ impl Builder<'_> {
 
     fn rows(&mut self, entry: &Entry) -> Option<Table> {
         let name = &entry.key;
-        match (entry.node.get("file"), entry.node.get("rows")) {
+        let file = if entry.node.scalar().is_some() { Some(&entry.node) } else { entry.node.get("file") };
+        match (file, entry.node.get("rows")) {
             (Some(_), Some(rows)) => {
                 self.problem(rows, &format!("feeder `{name}` has both `file` and `rows`"), "keep one of them");
                 None
@@ -110,9 +111,12 @@ impl Builder<'_> {
             .filter(|(feeder, _)| feeder.order == FeederOrder::Unique && feeder.when_exhausted == WhenExhausted::Skip)
             .filter_map(|(feeder, place)| {
                 let planned = planned.filter(|planned| *planned > feeder.rows.len() as f64)?;
-                let rows = units::show_count(feeder.rows.len() as u64);
+                let rows = match feeder.rows.len() {
+                    1 => "1 row".to_owned(),
+                    n => format!("{} rows", units::show_count(n as u64)),
+                };
                 let planned = units::show_count(planned as u64);
-                let message = format!("unique feeder `{}` has {rows} rows for about {planned} iterations", feeder.name);
+                let message = format!("unique feeder `{}` has {rows} for about {planned} iterations", feeder.name);
                 Some((place.clone(), message))
             })
             .collect();
@@ -197,7 +201,13 @@ fn end_record(
     }
 }
 
+/// More columns than this are not data for requests.
+const MOST_COLUMNS: usize = 1000;
+
 fn check_columns(columns: &[String]) -> Result<(), (u32, String)> {
+    if columns.len() > MOST_COLUMNS {
+        return Err((1, format!("{} columns, the limit is {MOST_COLUMNS}", columns.len())));
+    }
     for (n, column) in columns.iter().enumerate() {
         if column.is_empty() {
             return Err((1, format!("column {} has no name", n + 1)));
@@ -218,6 +228,7 @@ fn json_lines(text: &str) -> Result<Table, (u32, String)> {
             serde_json::from_str(line).map_err(|error| (at, format!("this line is not a JSON object: {error}")))?;
         if columns.is_empty() {
             columns = object.keys().cloned().collect();
+            check_columns(&columns).map_err(|(_, message)| (at, message))?;
         }
         let row: Option<Vec<String>> = columns.iter().map(|column| object.get(column).map(json_text)).collect();
         match row {

@@ -2,7 +2,7 @@
 
 use super::build::Builder;
 use super::node::{Entry, Node};
-use super::problem::{Place, Problem};
+use super::problem::{Origin, Place, Problem};
 use super::read::Level;
 use super::table::MOST_USERS;
 use crate::plan::{Arrivals, Load, LoadModel, MaxInFlight, Phase, PhaseKind, Region, ScenarioId, WhenFull};
@@ -25,13 +25,27 @@ const SHORT: [(&str, &str); 8] = [
 
 /// What a load's keys are called where it was written.
 #[derive(Clone, Copy)]
-struct Words {
-    is_short: bool,
+enum Words {
+    Load,
+    Short,
+    Flags,
 }
 
 impl Words {
-    fn of(self, key: &'static str) -> &'static str {
-        SHORT.iter().find(|(_, long)| self.is_short && *long == key).map_or(key, |(short, _)| short)
+    fn short(root: &Node) -> Self {
+        if matches!(root.place.origin, Origin::Flag(_)) { Self::Flags } else { Self::Short }
+    }
+
+    /// `key` with a value, as the user would write it.
+    fn example(self, key: &'static str, value: &str) -> String {
+        match self {
+            Self::Load => format!("`{key}: {value}`"),
+            Self::Short => {
+                let short = SHORT.iter().find(|(_, long)| *long == key).map_or(key, |(short, _)| short);
+                format!("`{short}: {value}`")
+            }
+            Self::Flags => format!("`--{} {value}`", key.replace('_', "-")),
+        }
     }
 }
 
@@ -39,7 +53,7 @@ impl Builder<'_> {
     pub(super) fn build_loads(&mut self, root: &Node) {
         let short = short_load(root);
         let shared = match (root.get("load"), short) {
-            (Some(load), None) => Some((load.clone(), Words { is_short: false })),
+            (Some(load), None) => Some((load.clone(), Words::Load)),
             (None, Some(_)) if root.get("scenarios").is_some() => {
                 for (key, long) in SHORT {
                     if let Some(entry) = root.entry(key) {
@@ -49,7 +63,7 @@ impl Builder<'_> {
                 }
                 return;
             }
-            (None, Some(short)) => Some((short, Words { is_short: true })),
+            (None, Some(short)) => Some((short, Words::short(root))),
             (Some(_), Some(short)) => {
                 let entry = short.entries().first().map_or(&root.place, |entry| &entry.key_place);
                 let problem = Problem::new(entry, "`load` and the short form both say how much");
@@ -71,7 +85,7 @@ impl Builder<'_> {
                             "remove it",
                         );
                     }
-                    self.push_load(&entry.key, load, Words { is_short: false }, vec![(id, 1)], entry.node.get("from"));
+                    self.push_load(&entry.key, load, Words::Load, vec![(id, 1)], entry.node.get("from"));
                 }
                 None if shared.is_some() => sharing.push((id, entry.node.count_of("weight").unwrap_or(1) as u32)),
                 None => {
@@ -95,10 +109,13 @@ impl Builder<'_> {
     }
 
     fn no_load(&mut self, root: &Node) {
-        if root.entries().iter().all(|entry| super::table::PLAN.field(&entry.key).is_some()) {
-            let problem = Problem::new(&Place::top(), "nothing says how much load");
-            self.problems
-                .push(problem.advice("add `concurrency: 10` and `hold_for: 1m`, or `rate: 100/s` and `hold_for: 1m`"));
+        if !self.has_unknown_keys {
+            let words = Words::short(root);
+            let [users, rate, length] =
+                [("users", "10"), ("rate", "100/s"), ("for", "1m")].map(|(key, value)| words.example(key, value));
+            let place = if matches!(words, Words::Flags) { root.place.clone() } else { Place::top() };
+            let problem = Problem::new(&place, "nothing says how much load");
+            self.problems.push(problem.advice(format!("add {users} and {length}, or {rate} and {length}")));
         }
     }
 
@@ -175,15 +192,19 @@ impl Builder<'_> {
             (Some(users), _) => (users, users.as_level()?),
             (_, Some(rate)) => (rate, rate.as_level()?),
             (None, None) => {
-                let (users, rate, length) = (words.of("users"), words.of("rate"), words.of("for"));
-                if node.entries().iter().all(|entry| super::table::LOAD.field(&entry.key).is_some()) {
-                    let advice = format!("add `{users}: 10` or `{rate}: 100/s`, and `{length}: 1m`");
+                let known = node.entries().iter().all(|entry| super::table::LOAD.field(&entry.key).is_some());
+                if known && (matches!(words, Words::Load) || !self.has_unknown_keys) {
+                    let [users, rate] = [words.example("users", "10"), words.example("rate", "100/s")];
+                    let advice = format!("add {users} or {rate}, and {}", words.example("for", "1m"));
                     self.problem(node, "this load has no level", &advice);
                 }
                 return None;
             }
         };
-        self.check_not_zero(key, level, "hold");
+        // No users at all were refused by their bounds.
+        if matches!(level, Level::Rate(_)) {
+            self.check_not_zero(key, level.value(), "rate");
+        }
         let mut phases = Vec::new();
         if let Some(over) = node.duration_of("ramp_up").filter(|over| !over.is_zero()) {
             phases.push(phase("ramp-up", PhaseKind::Ramp, 0.0, level.value(), over));
@@ -194,8 +215,8 @@ impl Builder<'_> {
         if phases.is_empty() {
             // A length that does not parse was reported.
             if node.get("for").is_none() && node.get("ramp_up").is_none_or(|ramp| ramp.as_duration().is_some()) {
-                let length = words.of("for");
-                self.problem(key, "nothing says how long the load lasts", &format!("add `{length}: 1m`"));
+                let advice = format!("add {}", words.example("for", "1m"));
+                self.problem(key, "nothing says how long the load lasts", &advice);
             }
             return None;
         }
@@ -207,12 +228,8 @@ impl Builder<'_> {
             self.problem(extra, "`iterations` and `iterations_per_user` are both given", "keep one of them");
         }
         if let Some(rate) = node.get("rate") {
-            let length = words.of("for");
-            self.problem(
-                rate,
-                "a rate lasts for a time, not for iterations",
-                &format!("write `{length}: 1m` instead of the iterations"),
-            );
+            let advice = format!("write {} instead of the iterations", words.example("for", "1m"));
+            self.problem(rate, "a rate lasts for a time, not for iterations", &advice);
         }
         if let Some(ramp_up) = node.get("ramp_up").filter(|ramp| ramp.as_duration().is_some_and(|over| !over.is_zero()))
         {
@@ -268,7 +285,10 @@ impl Builder<'_> {
             _ => {}
         }
         if phases.iter().all(|phase| phase.from == 0.0 && phase.to == 0.0) {
-            self.problem(node, "this load sends nothing at all", "give a phase a level above 0");
+            // A hold at 0 was refused already.
+            if !phases.iter().any(|phase| matches!(phase.kind, PhaseKind::Hold | PhaseKind::Spike)) {
+                self.problem(node, "this load sends nothing at all", "give a phase a level above 0");
+            }
             return None;
         }
         if !is_open {
@@ -295,9 +315,9 @@ impl Builder<'_> {
         Some(MaxInFlight { limit: limit? as u32, when_full })
     }
 
-    fn check_not_zero(&mut self, node: &Node, level: Level, what: &str) {
-        if level.value() == 0.0 {
-            self.problem(node, &format!("a {what} at 0 sends nothing"), "for a gap write `pause: 30s`");
+    fn check_not_zero(&mut self, node: &Node, level: f64, what: &str) {
+        if level == 0.0 {
+            self.problem(node, &format!("a {what} of 0 sends nothing"), "for a gap write `pause: 30s`");
         }
     }
 
@@ -375,7 +395,7 @@ impl Builder<'_> {
     fn level_phase(&mut self, item: &Node, kind: &'static str, name: String, profile: &mut Profile) -> Option<()> {
         let node = item.get(kind)?;
         let level = self.level(node, profile)?;
-        self.check_not_zero(node, Level::Users(level), kind);
+        self.check_not_zero(node, level, kind);
         if item.get("for").is_none() {
             self.problem(node, &format!("this {kind} has no length"), "add `for: 30s`");
         }

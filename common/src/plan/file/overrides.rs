@@ -92,11 +92,16 @@ fn descend(node: &mut Node, kind: Kind, path: &[&str], value: &str, place: &Plac
     match resolve(kind, node, place) {
         Kind::Object(object) => {
             let Some(field) = object.field(first) else { return refuse(unknown(first, object, walked, place)) };
-            if node.entry(first).is_none() {
+            let is_new = node.entry(first).is_none();
+            if is_new {
                 node.set(first, place, empty_for(field.kind, path.len() > 1, place));
             }
             let Some(child) = child_mut(node, first) else { return Ok(()) };
-            descend(child, field.kind, &path[1..], value, place, &at(first))
+            let applied = descend(child, field.kind, &path[1..], value, place, &at(first));
+            if let (true, Err(_), Value::Map(entries)) = (is_new, &applied, &mut node.value) {
+                entries.retain(|entry| entry.key != *first);
+            }
+            applied
         }
         Kind::List(of) => {
             let Value::List(items) = &mut node.value else { return refuse(not_there(first, &[], walked, place)) };

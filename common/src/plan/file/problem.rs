@@ -169,18 +169,22 @@ impl fmt::Display for PlanProblems {
 
 fn show(f: &mut fmt::Formatter<'_>, label: &str, name: &str, text: &str, problem: &Problem) -> fmt::Result {
     let place = &problem.place;
+    let gutter = match place.origin {
+        Origin::Plan => " ".repeat(place.line.to_string().len()),
+        _ => " ".to_owned(),
+    };
     wrapped(f, &format!("{label}: "), &problem.message)?;
     match &place.origin {
-        Origin::Flag(flag) => writeln!(f, "  --> {flag}")?,
-        Origin::File(file) => writeln!(f, "  --> {file}:{}", place.line)?,
+        Origin::Flag(flag) => writeln!(f, "{gutter} --> {flag}")?,
+        Origin::File(file) => writeln!(f, "{gutter} --> {file}:{}", place.line)?,
         Origin::Plan => {
-            writeln!(f, "  --> {name}:{}:{}", place.line, place.column)?;
+            writeln!(f, "{gutter} --> {name}:{}:{}", place.line, place.column)?;
             let line = text.lines().nth((place.line as usize).saturating_sub(1)).unwrap_or("");
             show_line(f, line, place)?;
         }
     }
     if let Some(advice) = &problem.advice {
-        wrapped(f, "   = help: ", advice)?;
+        wrapped(f, &format!(" {gutter} = help: "), advice)?;
     }
     writeln!(f)
 }

@@ -221,7 +221,7 @@ impl Builder<'_> {
         let has_target =
             is_root && (node.get("target").is_some() || node.get("targets").is_some() || node.get("host").is_some());
         if is_root && !has_target && node.get("url").is_none() {
-            return self.nothing_to_send(node);
+            return self.nothing_to_send();
         }
         let later: Vec<String> = extract_names(node).collect();
         let default_path = has_target.then_some("/");
@@ -231,9 +231,8 @@ impl Builder<'_> {
         step.map(|step| Step { extracts, ..step })
     }
 
-    fn nothing_to_send(&mut self, root: &Node) -> Option<Step> {
-        let knows_all_keys = root.entries().iter().all(|entry| super::table::PLAN.field(&entry.key).is_some());
-        if knows_all_keys {
+    fn nothing_to_send(&mut self) -> Option<Step> {
+        if !self.has_unknown_keys {
             let problem = Problem::new(&Place::top(), "the plan sends nothing");
             self.problems.push(problem.advice(format!("add `url: /path`, or {}", quoted(["scenarios"]))));
         }

@@ -13,7 +13,7 @@ pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a s
         .filter(|candidate| candidate.len() <= 64)
         .map(|candidate| (distance(&word, &plain(candidate)), candidate))
         .min_by_key(|(distance, _)| *distance)
-        .filter(|(distance, candidate)| *distance <= 1 + word.chars().count().max(candidate.chars().count()) / 4)
+        .filter(|(distance, candidate)| *distance <= 1 + word.chars().count().min(candidate.chars().count()) / 4)
         .map(|(_, candidate)| candidate)
 }
 

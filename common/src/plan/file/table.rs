@@ -39,7 +39,11 @@ pub(super) static PLAN: Object = Object {
         field("vars", TEXTS, "Named values for `{{name}}` anywhere in the plan; `--set name=value` changes one."),
         field("target", Text, "Where requests go, e.g. `https://shop.example`. Short for one entry of `targets`."),
         field("targets", Map(&Either(&[Text, Kind::Object(&TARGET)])), "Where requests go, by name: a URL or a map."),
-        field("feeders", Map(&Kind::Object(&FEEDER)), "Rows of data, one for each iteration: `{{feeder.column}}`."),
+        field(
+            "feeders",
+            Map(&Either(&[Text, Kind::Object(&FEEDER)])),
+            "Rows of data, one for each iteration: `{{feeder.column}}`.",
+        ),
         field("load", Kind::Object(&LOAD), "How much, when; shared by the scenarios by their `weight`."),
         field("scenarios", Map(&Kind::Object(&SCENARIO)), "Kinds of traffic, by name."),
         field(

@@ -124,6 +124,7 @@ impl Builder<'_> {
                 return;
             }
             (None, Some(host)) => format!("{protocol}://{host}"),
+            (None, None) if self.has_unknown_keys && url.is_none() => return,
             (None, None) => {
                 let problem = Problem::new(&place, "nothing says where requests go");
                 self.problems.push(problem.advice("add `target: https://…`, or give `--target https://…`"));

@@ -148,6 +148,16 @@ fn set_changes_vars_and_any_key() {
 }
 
 #[test]
+fn json_bodies_keep_their_types_when_resolved() {
+    let text = "target: http://h\nrate: 1/s\nhold_for: 1s\nmethod: POST\njson: {a: -5, b: .5, c: '7', d: ~, e: 'true', f: false, g: 'a: b', '': ' x', 'y: z': 1e3}\n";
+    let loaded = load(&source(text)).unwrap();
+    let BodyTemplate::Text(body) = &loaded.plan.scenarios[0].steps[0].body else { panic!() };
+    let body = body.as_literal().unwrap();
+    assert_eq!(body, r#"{"a":-5,"b":0.5,"c":"7","d":null,"e":"true","f":false,"g":"a: b","":" x","y: z":1000.0}"#);
+    assert_eq!(plan(&loaded.resolved_yaml), loaded.plan);
+}
+
+#[test]
 fn merge_keys_and_aliases_are_followed() {
     let plan =
         plan("target: http://h\nscenarios:\n  a: &a {get: /a, load: {users: 1, for: 1s}}\n  b: {<<: *a, get: /b}\n");

@@ -145,6 +145,7 @@ impl<'t> Composer<'t> {
     fn map(&mut self, start: Place, depth: usize) -> Composed<Node> {
         let mut entries: Vec<Entry> = Vec::new();
         let mut merged: Vec<Entry> = Vec::new();
+        let mut first_lines: HashMap<String, u32> = HashMap::new();
         let bad_keys_before = self.bad_keys;
         loop {
             let (event, span) = self.next()?;
@@ -164,15 +165,16 @@ impl<'t> Composer<'t> {
             };
             if text == "<<" {
                 merged.extend(merge_sources(node));
-            } else if let Some(first) = entries.iter().find(|entry| entry.key == *text) {
-                let message = format!("`{text}` is given twice, first on line {}", first.key_place.line);
+            } else if let Some(line) = first_lines.get(text) {
+                let message = format!("`{text}` is given twice, first on line {line}");
                 self.problems.push(Problem::new(&key.place, message).advice("keep one of them"));
             } else {
+                first_lines.insert(text.clone(), key.place.line);
                 entries.push(Entry { key: text.clone(), key_place: key.place, node });
             }
         }
         for entry in merged {
-            if !entries.iter().any(|own| own.key == entry.key) {
+            if first_lines.insert(entry.key.clone(), entry.key_place.line).is_none() {
                 entries.push(entry);
             }
         }

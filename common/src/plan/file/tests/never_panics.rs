@@ -9,9 +9,15 @@ const VALID: [&str; 3] = [
 
 fn survives(text: &str) {
     let _ = referenced_files(text, &[]);
-    if let Err(problems) = load(&source(text)) {
-        assert!(!problems.problems().is_empty());
-        let _ = problems.to_string();
+    match load(&source(text)) {
+        Ok(loaded) => {
+            let again = load(&source(&loaded.resolved_yaml)).map(|again| again.plan);
+            assert_eq!(again, Ok(loaded.plan), "{}", loaded.resolved_yaml);
+        }
+        Err(problems) => {
+            assert!(!problems.problems().is_empty());
+            let _ = problems.to_string();
+        }
     }
 }
 
@@ -30,7 +36,7 @@ proptest! {
 
     /// One piece of a valid plan is replaced.
     #[test]
-    fn a_plan_with_a_slip(which in 0..VALID.len(), at in any::<prop::sample::Index>(), cut in 0usize..12, put in "[ -~\n\u{e9}]{0,6}") {
+    fn a_plan_with_a_slip(which in 0..VALID.len(), at in any::<prop::sample::Index>(), cut in 0usize..12, put in "[ -~\n\u{e9}\u{85}\u{2028}\u{feff}]{0,6}") {
         let chars: Vec<char> = VALID[which].chars().collect();
         let at = at.index(chars.len());
         let text: String = chars[..at].iter().copied().chain(put.chars()).chain(chars[(at + cut).min(chars.len())..].iter().copied()).collect();

@@ -45,7 +45,12 @@ fn problems_name_the_flag() {
         slos: vec!["p99 < 1s".to_owned()],
         ..quick()
     };
-    insta::assert_snapshot!(quick.load().unwrap_err().to_string());
-    let nothing = QuickPlan { users: None, duration: None, ..quick.clone() };
-    assert!(nothing.load().is_err());
+    let said = quick.load().unwrap_err().to_string();
+    insta::assert_snapshot!(said);
+    let endless = QuickPlan { url: "h".to_owned(), users: Some("5".to_owned()), ..QuickPlan::default() };
+    let said = endless.load().unwrap_err().to_string();
+    assert!(said.contains("add `--for 1m`"), "{said}");
+    let nothing = QuickPlan { users: None, ..endless };
+    let said = nothing.load().unwrap_err().to_string();
+    assert!(said.contains("`--rate 100/s`"), "{said}");
 }

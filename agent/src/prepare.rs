@@ -1,0 +1,138 @@
+//! A plan bundle → a run that is ready to start, or the reason why not.
+
+use crate::http::{PrepareError, TargetShared};
+use crate::worker::{CompileError, CompiledPlan, Prepared, Secrets};
+use bytes::Bytes;
+use squall_common::interval::FlowTable;
+use squall_common::plan::file::{PlanProblems, PlanSource};
+use squall_common::plan::{LoadModel, SecretSource};
+use squall_common::wire::{Malformed, bundle_digest, read_share};
+use squall_proto as proto;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+/// One connection to every target must stand within this time.
+const PROBE_LIMIT: Duration = Duration::from_secs(10);
+
+/// Why this agent cannot take its share. The text goes to the user as it is.
+#[derive(Debug, thiserror::Error)]
+pub enum CannotPrepare {
+    #[error("the controller sent no plan")]
+    NoPlan,
+    #[error("the plan differs from the one announced (digest {got}, announced {announced})")]
+    Digest { got: String, announced: String },
+    #[error("the plan is not valid here:\n{0}")]
+    Plan(PlanProblems),
+    #[error(transparent)]
+    Share(#[from] Malformed),
+    #[error("{shares} shares came for {loads} loads")]
+    ShareCount { shares: usize, loads: usize },
+    #[error("secret `${{env:{0}}}` is not set in the agent's environment")]
+    NoVariable(String),
+    #[error("secret `${{file:{path}}}` cannot be read on the agent: {source}")]
+    NoFile { path: String, source: std::io::Error },
+    #[error(transparent)]
+    Compile(#[from] CompileError),
+    #[error(transparent)]
+    Target(#[from] PrepareError),
+    #[error("target `{target}` ({authority}) cannot be reached: {reason}")]
+    Unreachable { target: String, authority: String, reason: String },
+    #[error("the plan asks for a sample log; start the agent with `--sample-log DIR`")]
+    NoSampleLog,
+}
+
+/// A prepared run and what the user should know of it.
+pub struct Ready {
+    pub prepared: Arc<Prepared>,
+    pub warnings: Vec<String>,
+}
+
+/// The bundle as the plan reader takes it.
+pub fn plan_source(bundle: &proto::PlanBundle) -> PlanSource {
+    PlanSource {
+        name: bundle.plan_name.clone(),
+        text: bundle.plan_text.clone(),
+        files: bundle.files.iter().map(|file| (file.path.clone(), file.content.clone())).collect(),
+        overrides: bundle.overrides.iter().map(|set| (set.key.clone(), set.value.clone())).collect(),
+    }
+}
+
+/// Validates, resolves secrets and names, loads certificates and opens a
+/// connection to every target.
+pub async fn prepare(order: &proto::Prepare, slot: &str, sample_log: Option<&PathBuf>) -> Result<Ready, CannotPrepare> {
+    let bundle = order.bundle.as_ref().ok_or(CannotPrepare::NoPlan)?;
+    let digest = bundle_digest(bundle);
+    if digest != order.plan_digest {
+        return Err(CannotPrepare::Digest { got: digest, announced: order.plan_digest.clone() });
+    }
+    let loaded = squall_common::plan::file::load(&plan_source(bundle)).map_err(CannotPrepare::Plan)?;
+    let plan = Arc::new(loaded.plan);
+    let shares = order.shares.iter().map(read_share).collect::<Result<Vec<_>, _>>()?;
+    if shares.len() != plan.loads.len() {
+        return Err(CannotPrepare::ShareCount { shares: shares.len(), loads: plan.loads.len() });
+    }
+    let sample_log = match (plan.sample_log, sample_log) {
+        (false, _) => None,
+        (true, Some(directory)) => Some(directory.join(format!("samples-{slot}"))),
+        (true, None) => return Err(CannotPrepare::NoSampleLog),
+    };
+    let secrets = Secrets(plan.secrets.iter().map(read_secret).collect::<Result<_, _>>()?);
+    let compiled = CompiledPlan::new(&plan, &secrets)?;
+    let mut targets = Vec::with_capacity(plan.targets.len());
+    for target in &plan.targets {
+        targets.push(TargetShared::prepare(target).await?);
+    }
+    for (target, shared) in plan.targets.iter().zip(&targets) {
+        let unreachable = |reason: String| CannotPrepare::Unreachable {
+            target: target.name.clone(),
+            authority: target.authority(),
+            reason,
+        };
+        match tokio::time::timeout(PROBE_LIMIT, shared.probe()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(failure)) => return Err(unreachable(failure.to_string())),
+            Err(_) => return Err(unreachable(format!("no connection within {} s", PROBE_LIMIT.as_secs()))),
+        }
+    }
+    let mut warnings = Vec::new();
+    for (load, share) in plan.loads.iter().zip(&shares) {
+        if let LoadModel::Open { max_in_flight: Some(limit), .. } = &load.model
+            && share.numerator() > 0
+            && share.count_of(limit.limit.into()) == 0
+        {
+            warnings.push(format!(
+                "load `{}`: max_in_flight {} is less than its agents; this one takes 1 all the same",
+                load.name, limit.limit
+            ));
+        }
+    }
+    let flows = Arc::new(FlowTable::of(&plan));
+    if flows.folded() > 0 {
+        warnings.push(format!("{} series beyond the bound are folded into `other`", flows.folded()));
+    }
+    let prepared = Arc::new(Prepared {
+        plan,
+        compiled,
+        targets,
+        shares,
+        seed: order.seed,
+        flows,
+        lease_until_ns: AtomicU64::new(0),
+        sample_log,
+    });
+    Ok(Ready { prepared, warnings })
+}
+
+fn read_secret(source: &SecretSource) -> Result<Bytes, CannotPrepare> {
+    match source {
+        SecretSource::Environment(name) => {
+            std::env::var(name).map(Bytes::from).map_err(|_| CannotPrepare::NoVariable(name.clone()))
+        }
+        SecretSource::File(path) => match std::fs::read_to_string(path) {
+            Ok(text) => Ok(Bytes::from(text.trim_end_matches(['\r', '\n']).to_owned())),
+            Err(source) => Err(CannotPrepare::NoFile { path: path.clone(), source }),
+        },
+    }
+}

@@ -1,0 +1,224 @@
+//! One run on this agent: its worker threads, and what they hand over.
+
+use crate::clock::now_ns;
+use crate::health::{Throttling, resident_bytes};
+use crate::prepare::Ready;
+use crate::uplink::{Joiner, Uplink};
+use crate::worker::{self, FromWorker, Lane, Orders, Prepared, StopKind, WorkerEnd};
+use squall_common::ledger::Ledger;
+use squall_proto as proto;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+/// Intervals under way from workers to the control thread.
+const WORKER_QUEUE: usize = 256;
+/// The lease that `Go` itself carries beyond the start; heartbeats renew it.
+const FIRST_LEASE: Duration = Duration::from_secs(10);
+
+/// Worker threads of one run and the state of their results.
+pub struct Run {
+    pub run_id: String,
+    pub epoch: u64,
+    pub warnings: Vec<String>,
+    prepared: Arc<Prepared>,
+    orders: watch::Sender<Orders>,
+    from_workers: mpsc::Receiver<(u32, FromWorker)>,
+    threads: Vec<JoinHandle<()>>,
+    refreshes: JoinSet<()>,
+    joiner: Joiner,
+    uplink: Uplink,
+    throttling: Throttling,
+    ready: usize,
+    ends: Vec<WorkerEnd>,
+    start_ns: Option<u64>,
+}
+
+/// What a run has to say to the controller.
+pub enum RunSays {
+    /// All workers stand ready.
+    Armed,
+    Snapshots(Vec<proto::Snapshot>),
+    /// All workers have ended; the last snapshots and the totals.
+    Finished(Vec<proto::Snapshot>, Box<proto::Finished>),
+    Failed(String),
+}
+
+impl Run {
+    /// Starts the workers; they wait for [`Run::go`].
+    pub fn begin(order: &proto::Prepare, slot: &str, ready: Ready, workers: u32) -> std::io::Result<Self> {
+        let (orders, _) = watch::channel(Orders::default());
+        let (sender, from_workers) = mpsc::channel(WORKER_QUEUE);
+        let mut threads = Vec::new();
+        for index in 0..workers {
+            let (prepared, orders, sender) = (ready.prepared.clone(), orders.subscribe(), sender.clone());
+            let lane = Lane { index, count: workers };
+            let body = move || worker::run(prepared, lane, orders, sender);
+            threads.push(std::thread::Builder::new().name(format!("squall-worker-{index}")).spawn(body)?);
+        }
+        let mut refreshes = JoinSet::new();
+        for target in &ready.prepared.targets {
+            refreshes.spawn(target.clone().run_refresh());
+        }
+        Ok(Self {
+            run_id: order.run_id.clone(),
+            epoch: order.epoch,
+            warnings: ready.warnings,
+            prepared: ready.prepared,
+            orders,
+            from_workers,
+            threads,
+            refreshes,
+            joiner: Joiner::new(workers as usize),
+            uplink: Uplink::new(&order.run_id, slot, order.epoch),
+            throttling: Throttling::default(),
+            ready: 0,
+            ends: Vec::new(),
+            start_ns: None,
+        })
+    }
+
+    /// Load begins at `start_ns` on this machine's clock.
+    pub fn go(&mut self, start_ns: u64) {
+        self.start_ns = Some(start_ns);
+        self.throttling.since_last_us();
+        self.renew_lease(start_ns + FIRST_LEASE.as_nanos() as u64);
+        self.orders.send_modify(|orders| orders.start_ns = Some(start_ns));
+    }
+
+    pub fn is_started(&self) -> bool {
+        self.start_ns.is_some()
+    }
+
+    pub fn renew_lease(&self, until_ns: u64) {
+        self.prepared.lease_until_ns.store(until_ns, Ordering::Relaxed);
+    }
+
+    /// The first stop may drain; one that says `now` cuts off.
+    pub fn stop(&mut self, kind: StopKind) {
+        self.orders.send_modify(|orders| {
+            if orders.stop != Some(StopKind::Now) {
+                orders.stop = Some(kind);
+            }
+        });
+    }
+
+    pub fn acknowledge(&mut self, sequence: u64) {
+        self.uplink.acknowledge(sequence);
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.ends.len() == self.threads.len() && self.uplink.all_acknowledged()
+    }
+
+    pub fn drain(&self) -> Duration {
+        self.prepared.plan.drain
+    }
+
+    /// The next thing to say. Cancel safe: nothing is taken before it is returned.
+    pub async fn next(&mut self) -> RunSays {
+        loop {
+            let Some((worker, message)) = self.from_workers.recv().await else {
+                // Every thread has ended and has been heard.
+                return std::future::pending().await;
+            };
+            match message {
+                FromWorker::Ready => {
+                    self.ready += 1;
+                    if self.ready == self.threads.len() {
+                        return RunSays::Armed;
+                    }
+                }
+                FromWorker::Interval(snapshot) => {
+                    self.joiner.push(worker as usize, snapshot);
+                    let snapshots = self.take_snapshots();
+                    if !snapshots.is_empty() {
+                        return RunSays::Snapshots(snapshots);
+                    }
+                }
+                FromWorker::Done(end) => {
+                    self.ends.push(end);
+                    self.joiner.finish(worker as usize);
+                    let mut snapshots = self.take_snapshots();
+                    if self.joiner.all_done() {
+                        snapshots.extend(self.uplink.flush());
+                        return RunSays::Finished(snapshots, Box::new(self.finished()));
+                    }
+                    if !snapshots.is_empty() {
+                        return RunSays::Snapshots(snapshots);
+                    }
+                }
+                FromWorker::Failed(reason) => return RunSays::Failed(reason),
+            }
+        }
+    }
+
+    fn take_snapshots(&mut self) -> Vec<proto::Snapshot> {
+        let mut taken = Vec::new();
+        while let Some(mut snapshot) = self.joiner.pop() {
+            snapshot.health.resident_bytes = resident_bytes();
+            snapshot.health.cgroup_throttled_us = self.throttling.since_last_us();
+            let throttled = snapshot.health.cgroup_throttled_us as f64 / snapshot.health.wall_us.max(1) as f64;
+            if throttled > 0.2 && snapshot.health.generator_limited.is_none() {
+                let share = (throttled * 100.0).round();
+                snapshot.health.generator_limited = Some(format!("its cgroup throttled it for {share} % of the time"));
+            }
+            taken.extend(self.uplink.take(snapshot));
+        }
+        taken
+    }
+
+    fn finished(&self) -> proto::Finished {
+        let totals = self.ends.iter().fold(Ledger::default(), |mut sum, end| {
+            sum += end.totals;
+            sum
+        });
+        let first_sent_ns = self.ends.iter().filter_map(|end| end.first_sent_ns).min();
+        let skew_ns = first_sent_ns.zip(self.start_ns).map_or(0, |(first, start)| first as i64 - start as i64);
+        let ended_by = if self.ends.iter().any(|end| end.lease_ended) {
+            "lease"
+        } else if self.orders.borrow().stop.is_some() {
+            "stopped"
+        } else {
+            "schedule"
+        };
+        let mut warnings: Vec<String> = self.ends.iter().flat_map(|end| end.errors.iter().cloned()).collect();
+        warnings.sort();
+        warnings.dedup();
+        proto::Finished {
+            run_id: self.run_id.clone(),
+            epoch: self.epoch,
+            last_sequence: self.uplink.last_sequence(),
+            planned: totals.planned,
+            sent: totals.sent,
+            skipped: totals.skipped,
+            completed: totals.completed,
+            failed: totals.failed,
+            cut_off: totals.cut_off,
+            first_send_skew_ns: skew_ns,
+            ended_by: ended_by.to_owned(),
+            warnings,
+        }
+    }
+
+    /// Cuts everything off and waits for the threads.
+    pub async fn abandon(mut self) {
+        self.stop(StopKind::Now);
+        self.refreshes.abort_all();
+        // Threads end on their own once told to; what they still say is not needed.
+        while self.from_workers.recv().await.is_some() {}
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("a worker thread panicked");
+            }
+        }
+    }
+
+    /// Nanoseconds from now to the start; 0 when it has begun.
+    pub fn starts_in_ns(&self) -> u64 {
+        self.start_ns.map_or(0, |start_ns| start_ns.saturating_sub(now_ns()))
+    }
+}

@@ -1,0 +1,247 @@
+//! A plan made ready to send: templates with secrets in place, regexes
+//! compiled, and for every request × target what goes on the wire.
+
+use crate::http::Want;
+use bytes::Bytes;
+use http::Method;
+use regex::Regex;
+use squall_common::plan::{
+    BodyTemplate, Check, ExtractFrom, LoadId, Part, Plan, ScenarioId, SecretId, Step, StepId, Target, TargetId,
+    Template, ThinkTime, VarId,
+};
+
+/// Values of the plan's secrets, by [`SecretId`]. Never printed.
+pub struct Secrets(pub Vec<Bytes>);
+
+/// Shared by all workers of an agent.
+pub struct CompiledPlan {
+    /// By scenario, step.
+    steps: Vec<Vec<CompiledStep>>,
+    /// By load, feeder.
+    pub feeder_lanes: Vec<Vec<FeederLane>>,
+}
+
+/// A load's place among the loads that draw from one feeder: iterations of
+/// different loads have the same numbers and must not get the same rows.
+#[derive(Clone, Copy)]
+pub struct FeederLane {
+    pub draws: bool,
+    pub index: u64,
+    pub count: u64,
+}
+
+pub struct CompiledStep {
+    /// By target; `None` where the step never goes.
+    requests: Vec<Option<CompiledRequest>>,
+    /// The step's own target, over the iteration's.
+    pub target: Option<TargetId>,
+    pub want: Want,
+    pub accepts: Vec<squall_common::plan::StatusMatch>,
+    pub checks: Vec<Check>,
+    pub extracts: Vec<CompiledExtract>,
+    pub think: Option<ThinkTime>,
+    pub timeout: std::time::Duration,
+}
+
+pub struct CompiledRequest {
+    pub method: Method,
+    pub path: Template,
+    pub headers: Vec<(Bytes, Template)>,
+    pub body: CompiledBody,
+    /// Nothing in it varies: rendered once, sent again as it is.
+    pub is_fixed: bool,
+}
+
+pub enum CompiledBody {
+    None,
+    Template(Template),
+    Bytes(Bytes),
+}
+
+pub struct CompiledExtract {
+    pub into: VarId,
+    pub from: CompiledFrom,
+}
+
+pub enum CompiledFrom {
+    Json(String),
+    Regex(Regex),
+    Header(String),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    #[error("scenario `{scenario}`, request `{step}`: `{method}` is not a method")]
+    Method { scenario: String, step: String, method: String },
+    #[error("scenario `{scenario}`, request `{step}`: {source}")]
+    Regex { scenario: String, step: String, source: regex::Error },
+}
+
+impl CompiledPlan {
+    pub fn new(plan: &Plan, secrets: &Secrets) -> Result<Self, CompileError> {
+        let steps = plan
+            .scenarios
+            .iter()
+            .map(|scenario| {
+                scenario
+                    .steps
+                    .iter()
+                    .map(|step| {
+                        let reached: Vec<TargetId> = match step.target {
+                            Some(only) => vec![only],
+                            None => scenario.targets.iter().map(|&(target, _)| target).collect(),
+                        };
+                        compile_step(plan, &scenario.name, step, &reached, secrets, scenario.cookies)
+                    })
+                    .collect()
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self { steps, feeder_lanes: feeder_lanes(plan) })
+    }
+
+    pub fn step(&self, scenario: ScenarioId, step: StepId) -> &CompiledStep {
+        &self.steps[scenario.0 as usize][step.0 as usize]
+    }
+
+    pub fn steps_of(&self, scenario: ScenarioId) -> u16 {
+        self.steps[scenario.0 as usize].len() as u16
+    }
+}
+
+impl CompiledStep {
+    /// The request for a target that the plan lets this step reach.
+    pub fn request(&self, target: TargetId) -> &CompiledRequest {
+        self.requests[target.0 as usize].as_ref().expect("compiled for every target the plan names")
+    }
+}
+
+fn compile_step(
+    plan: &Plan,
+    scenario: &str,
+    step: &Step,
+    reached: &[TargetId],
+    secrets: &Secrets,
+    cookies: bool,
+) -> Result<CompiledStep, CompileError> {
+    let names = || (scenario.to_owned(), step.name.clone());
+    let method = Method::from_bytes(step.method.as_bytes()).map_err(|_| {
+        let (scenario, step_name) = names();
+        CompileError::Method { scenario, step: step_name, method: step.method.clone() }
+    })?;
+    let extracts = step
+        .extracts
+        .iter()
+        .map(|extract| {
+            let from = match &extract.from {
+                ExtractFrom::Json { pointer } => CompiledFrom::Json(pointer.clone()),
+                ExtractFrom::Header { name } => CompiledFrom::Header(name.clone()),
+                ExtractFrom::Regex { pattern } => CompiledFrom::Regex(Regex::new(pattern).map_err(|source| {
+                    let (scenario, step) = names();
+                    CompileError::Regex { scenario, step, source }
+                })?),
+            };
+            Ok(CompiledExtract { into: extract.into, from })
+        })
+        .collect::<Result<Vec<_>, CompileError>>()?;
+    let reads_body = |check: &Check| matches!(check, Check::BodyContains(_) | Check::JsonEquals { .. });
+    let want = Want {
+        headers: cookies
+            || step.checks.iter().any(|check| matches!(check, Check::Header { .. }))
+            || extracts.iter().any(|extract| matches!(extract.from, CompiledFrom::Header(_))),
+        body: step.checks.iter().any(reads_body)
+            || extracts.iter().any(|extract| !matches!(extract.from, CompiledFrom::Header(_))),
+    };
+    let mut accepts = Vec::new();
+    let mut checks = Vec::new();
+    for check in &step.checks {
+        match check {
+            Check::Status(statuses) => accepts.extend(statuses),
+            other => checks.push(other.clone()),
+        }
+    }
+    let mut requests: Vec<Option<CompiledRequest>> = plan.targets.iter().map(|_| None).collect();
+    for &target in reached {
+        let request = compile_request(plan.target(target), step, method.clone(), secrets, cookies);
+        requests[target.0 as usize] = Some(request);
+    }
+    Ok(CompiledStep {
+        requests,
+        target: step.target,
+        want,
+        accepts,
+        checks,
+        extracts,
+        think: step.think.clone(),
+        timeout: step.timeout,
+    })
+}
+
+fn compile_request(target: &Target, step: &Step, method: Method, secrets: &Secrets, cookies: bool) -> CompiledRequest {
+    let of_target = target.headers.iter().filter(|(name, _)| step.headers.iter().all(|(own, _)| own != name));
+    let headers: Vec<(Bytes, Template)> = step
+        .headers
+        .iter()
+        .chain(of_target)
+        .map(|(name, value)| (Bytes::copy_from_slice(name.as_bytes()), with_secrets(value, secrets)))
+        .collect();
+    let path = with_secrets(&step.path, secrets);
+    let body = match &step.body {
+        BodyTemplate::None => CompiledBody::None,
+        BodyTemplate::Text(template) => CompiledBody::Template(with_secrets(template, secrets)),
+        BodyTemplate::Bytes(bytes) => CompiledBody::Bytes(bytes.clone()),
+    };
+    let fixed = |template: &Template| template.as_literal().is_some();
+    let is_fixed = !cookies
+        && fixed(&path)
+        && headers.iter().all(|(_, value)| fixed(value))
+        && match &body {
+            CompiledBody::Template(template) => fixed(template),
+            CompiledBody::None | CompiledBody::Bytes(_) => true,
+        };
+    CompiledRequest { method, path, headers, body, is_fixed }
+}
+
+/// The template with its secrets' values as literals, joined to their neighbours.
+fn with_secrets(template: &Template, secrets: &Secrets) -> Template {
+    let mut parts: Vec<Part> = Vec::with_capacity(template.parts.len());
+    for part in &template.parts {
+        let part = match part {
+            Part::Secret(SecretId(id)) => Part::Literal(secrets.0[*id as usize].clone()),
+            other => other.clone(),
+        };
+        match (parts.last_mut(), &part) {
+            (Some(Part::Literal(before)), Part::Literal(text)) => *before = [&before[..], &text[..]].concat().into(),
+            _ => parts.push(part),
+        }
+    }
+    Template { parts }
+}
+
+fn feeder_lanes(plan: &Plan) -> Vec<Vec<FeederLane>> {
+    let draws = |load: LoadId, feeder: usize| {
+        plan.load(load)
+            .drives
+            .iter()
+            .any(|&(scenario, _)| plan.scenario(scenario).steps.iter().any(|step| step_draws(step, feeder)))
+    };
+    plan.load_ids()
+        .map(|load| {
+            (0..plan.feeders.len())
+                .map(|feeder| {
+                    let index = plan.load_ids().filter(|&other| other < load && draws(other, feeder)).count() as u64;
+                    let count = plan.load_ids().filter(|&other| draws(other, feeder)).count() as u64;
+                    FeederLane { draws: draws(load, feeder), index, count: count.max(1) }
+                })
+                .collect()
+        })
+        .collect()
+}
+
+fn step_draws(step: &Step, feeder: usize) -> bool {
+    let draws = |template: &Template| {
+        template.parts.iter().any(|part| matches!(part, Part::Column(id, _) if id.0 as usize == feeder))
+    };
+    draws(&step.path)
+        || step.headers.iter().any(|(_, value)| draws(value))
+        || matches!(&step.body, BodyTemplate::Text(template) if draws(template))
+}

@@ -1,0 +1,377 @@
+//! One iteration: a scenario's steps, one after the other, each request a sample.
+
+use super::compiled::{CompiledBody, CompiledFrom, CompiledRequest, CompiledStep};
+use super::meter::At;
+use super::{Shop, check};
+use crate::clock::now_ns;
+use crate::http::{Attempt, CookieJar, Request, Response, Span};
+use bytes::Bytes;
+use squall_common::dynamic;
+use squall_common::feeding::row_of;
+use squall_common::interval::SkipReason;
+use squall_common::mixing::{scenario_of, target_of};
+use squall_common::plan::{LoadId, Part, ScenarioId, Scheme, StepId, TargetId, Template, ThinkTime};
+use squall_common::random::{Random, mix};
+use squall_common::sample::{Outcome, Sample};
+use std::borrow::Cow;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// What one user keeps between its requests: buffers, variables, cookies.
+pub struct User {
+    request: Request,
+    /// Which fixed request stands in `request`, ready to be sent again.
+    standing: Option<At>,
+    response: Response,
+    variables: Vec<Option<Vec<u8>>>,
+    /// The row of each feeder in this iteration.
+    rows: Vec<Option<usize>>,
+    pub cookies: CookieJar,
+}
+
+impl User {
+    pub fn new(shop: &Shop) -> Self {
+        Self {
+            request: Request::default(),
+            standing: None,
+            response: Response::new(),
+            variables: vec![None; shop.plan.variables.len()],
+            rows: vec![None; shop.plan.feeders.len()],
+            cookies: CookieJar::new(),
+        }
+    }
+}
+
+/// Which iteration of which load, and when it should begin.
+#[derive(Clone, Copy, Debug)]
+pub struct Turn {
+    pub load: LoadId,
+    /// The iteration's number in the whole fleet.
+    pub number: u64,
+    pub intended_ns: u64,
+}
+
+/// Where a turn's first request goes: known before anything is sent.
+pub fn place_of(shop: &Shop, turn: Turn) -> (ScenarioId, TargetId) {
+    let scenario = scenario_of(shop.plan.load(turn.load), turn.number);
+    (scenario, target_of(shop.plan.scenario(scenario), turn.number))
+}
+
+/// The requests of an iteration that were planned and not yet sent. Dropped
+/// early (the run was cut off), it counts them as skipped.
+struct Ahead<'a> {
+    shop: &'a Shop,
+    scenario: ScenarioId,
+    target: TargetId,
+    next: u16,
+    end: u16,
+    reason: SkipReason,
+}
+
+impl Ahead<'_> {
+    fn at(&self, step: u16) -> At {
+        let step = StepId(step);
+        let target = self.shop.compiled.step(self.scenario, step).target.unwrap_or(self.target);
+        At { scenario: self.scenario, step, target }
+    }
+}
+
+impl Drop for Ahead<'_> {
+    fn drop(&mut self) {
+        for step in self.next..self.end {
+            self.shop.meter.skipped(self.at(step), 1, self.reason);
+        }
+    }
+}
+
+/// An attempt under way. Dropped early, it counts as cut off.
+struct UnderWay<'a> {
+    shop: &'a Shop,
+    at: At,
+    ended: bool,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.shop.meter.cut_off(self.at);
+        }
+    }
+}
+
+/// Counts all requests of a turn as planned and skipped.
+pub fn skip(shop: &Shop, turn: Turn, reason: SkipReason) {
+    let (scenario, target) = place_of(shop, turn);
+    let ahead = Ahead { shop, scenario, target, next: 0, end: shop.compiled.steps_of(scenario), reason };
+    plan_all(&ahead);
+}
+
+fn plan_all(ahead: &Ahead<'_>) {
+    for step in ahead.next..ahead.end {
+        ahead.shop.meter.planned(ahead.at(step), 1);
+    }
+}
+
+/// Runs one iteration to its end. A request that is not ok ends it: later steps
+/// count as skipped.
+pub async fn run(shop: &Shop, user: &mut User, turn: Turn) {
+    let (scenario, target) = place_of(shop, turn);
+    let end = shop.compiled.steps_of(scenario);
+    let mut ahead = Ahead { shop, scenario, target, next: 0, end, reason: SkipReason::Ended };
+    plan_all(&ahead);
+    let first = ahead.at(0);
+    if !draw_rows(shop, user, turn) {
+        ahead.reason = SkipReason::FeederExhausted;
+        return;
+    }
+    user.variables.iter_mut().for_each(|variable| *variable = None);
+    let mut random = Random::at(shop.seed, &[u64::from(turn.load.0), turn.number]);
+    shop.meter.iteration_started(first);
+
+    let mut intended_ns = turn.intended_ns;
+    while ahead.next < end {
+        let at = ahead.at(ahead.next);
+        let step = shop.compiled.step(scenario, at.step);
+        ahead.next += 1;
+        let outcome = send(shop, user, at, step, intended_ns, &mut random).await;
+        if outcome != Outcome::Ok {
+            ahead.reason = SkipReason::EarlierStep;
+            break;
+        }
+        intended_ns = now_ns();
+        if let Some(think) = &step.think {
+            intended_ns += think_ns(think, &mut random);
+            if shop.timers.sleep_until(intended_ns).await.is_err() {
+                return;
+            }
+        }
+    }
+    if ahead.next == end {
+        shop.meter.iteration_completed(first);
+    }
+}
+
+fn think_ns(think: &ThinkTime, random: &mut Random) -> u64 {
+    match think {
+        ThinkTime::Fixed(time) => time.as_nanos() as u64,
+        ThinkTime::Between(least, most) => {
+            let width = most.saturating_sub(*least).as_nanos() as u64;
+            least.as_nanos() as u64 + random.below(width + 1)
+        }
+    }
+}
+
+fn draw_rows(shop: &Shop, user: &mut User, turn: Turn) -> bool {
+    let lanes = &shop.compiled.feeder_lanes[turn.load.0 as usize];
+    for (id, feeder) in shop.plan.feeders.iter().enumerate() {
+        let lane = lanes[id];
+        if !lane.draws {
+            continue;
+        }
+        let feeder_seed = mix(shop.seed, &[id as u64, 0xfeed]);
+        user.rows[id] = row_of(feeder, feeder_seed, turn.number * lane.count + lane.index);
+        if user.rows[id].is_none() {
+            return false;
+        }
+    }
+    true
+}
+
+async fn send(
+    shop: &Shop,
+    user: &mut User,
+    at: At,
+    step: &CompiledStep,
+    intended_ns: u64,
+    random: &mut Random,
+) -> Outcome {
+    let compiled = step.request(at.target);
+    if !(compiled.is_fixed && user.standing == Some(at)) {
+        render(shop, user, at, compiled, random);
+        user.standing = compiled.is_fixed.then_some(at);
+    }
+    shop.meter.sent(at);
+    let mut under_way = UnderWay { shop, at, ended: false };
+    let client = &shop.clients[at.target.0 as usize];
+    let attempt = client.exchange(&user.request, step.want, step.timeout, &mut user.response).await;
+    under_way.ended = true;
+
+    if shop.plan.scenario(at.scenario).cookies {
+        keep_cookies(shop, user, at, compiled);
+    }
+    let outcome = match attempt.outcome {
+        Outcome::Ok => {
+            check::judge(step, &user.response).and_then(|()| extract(step, &user.response, &mut user.variables))
+        }
+        failure => Err(failure),
+    };
+    let outcome = outcome.err().unwrap_or(Outcome::Ok);
+    shop.meter.record(&sample(at, intended_ns, &attempt, outcome));
+    if outcome != Outcome::Ok {
+        shop.note_error(at, outcome, &attempt);
+    }
+    outcome
+}
+
+fn sample(at: At, intended_ns: u64, attempt: &Attempt, outcome: Outcome) -> Sample {
+    Sample {
+        scenario: at.scenario,
+        step: at.step,
+        target: at.target,
+        intended_ns,
+        sent_ns: attempt.sent_ns,
+        done_ns: attempt.done_ns,
+        outcome,
+        status: attempt.status,
+        phases: attempt.phases,
+        bytes_sent: attempt.bytes_sent,
+        bytes_received: attempt.bytes_received,
+        body_bytes: attempt.body_bytes,
+        decoded_body_bytes: attempt.decoded_body_bytes,
+    }
+}
+
+fn render(shop: &Shop, user: &mut User, at: At, compiled: &CompiledRequest, random: &mut Random) {
+    let User { request, variables, rows, cookies, .. } = user;
+    let mut renderer = Renderer { shop, variables, rows, random, now_unix_ms: None };
+    request.clear(compiled.method.clone());
+    let path = renderer.one(&compiled.path, request, Escape::Url);
+    request.set_path(path);
+    for (name, value) in &compiled.headers {
+        let value = renderer.one(value, request, Escape::None);
+        request.push_header(name.clone(), value);
+    }
+    if shop.plan.scenario(at.scenario).cookies {
+        let target = shop.plan.target(at.target);
+        let secure = target.scheme == Scheme::Https;
+        let start = request.scratch().len();
+        let path = cookie_path(compiled);
+        if cookies.header_for(&target.host, &path, secure, now_ns(), request.scratch()) {
+            let end = request.scratch().len();
+            request.push_header(Bytes::from_static(b"cookie"), Span::Scratch(start..end));
+        }
+    }
+    match &compiled.body {
+        CompiledBody::None => {}
+        CompiledBody::Bytes(bytes) => request.push_body(Span::Shared(bytes.clone())),
+        CompiledBody::Template(template) => renderer.pieces(template, request),
+    }
+}
+
+fn keep_cookies(shop: &Shop, user: &mut User, at: At, compiled: &CompiledRequest) {
+    let User { response, cookies, .. } = user;
+    let set = response.headers().filter(|(name, _)| name.eq_ignore_ascii_case(b"set-cookie")).map(|(_, value)| value);
+    cookies.store(set, &shop.plan.target(at.target).host, &cookie_path(compiled), now_ns());
+}
+
+/// The part of the path that is the same for every request, which is what cookie paths can mean.
+fn cookie_path(compiled: &CompiledRequest) -> Cow<'_, str> {
+    match compiled.path.parts.first() {
+        Some(Part::Literal(text)) => String::from_utf8_lossy(text),
+        _ => Cow::Borrowed("/"),
+    }
+}
+
+fn extract(step: &CompiledStep, response: &Response, variables: &mut [Option<Vec<u8>>]) -> Result<(), Outcome> {
+    for extract in &step.extracts {
+        let value = match &extract.from {
+            CompiledFrom::Header(name) => response.header(name).map(<[u8]>::to_vec),
+            CompiledFrom::Json(pointer) => check::json_text_at(response.body(), pointer),
+            CompiledFrom::Regex(regex) => {
+                let body = String::from_utf8_lossy(response.body());
+                regex.captures(&body).and_then(|found| found.get(1).or(found.get(0)).map(|text| text.as_str().into()))
+            }
+        };
+        variables[extract.into.0 as usize] = Some(value.ok_or(Outcome::ExtractFailed)?);
+    }
+    Ok(())
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Escape {
+    None,
+    /// Bytes that may not stand in a URL are percent-encoded; reserved ones stay as they are.
+    Url,
+}
+
+struct Renderer<'a> {
+    shop: &'a Shop,
+    variables: &'a [Option<Vec<u8>>],
+    rows: &'a [Option<usize>],
+    random: &'a mut Random,
+    now_unix_ms: Option<u64>,
+}
+
+impl Renderer<'_> {
+    /// The whole template as one span.
+    fn one(&mut self, template: &Template, request: &mut Request, escape: Escape) -> Span {
+        if let Some(text) = template.as_literal() {
+            return Span::Shared(text);
+        }
+        let start = request.scratch().len();
+        for part in &template.parts {
+            match part {
+                Part::Literal(text) => request.scratch().extend_from_slice(text),
+                dynamic => self.append(dynamic, request.scratch(), escape),
+            }
+        }
+        Span::Scratch(start..request.scratch().len())
+    }
+
+    /// Piece by piece into the body: what is fixed is not copied.
+    fn pieces(&mut self, template: &Template, request: &mut Request) {
+        for part in &template.parts {
+            let piece = match part {
+                Part::Literal(text) => Span::Shared(text.clone()),
+                dynamic => {
+                    let start = request.scratch().len();
+                    self.append(dynamic, request.scratch(), Escape::None);
+                    Span::Scratch(start..request.scratch().len())
+                }
+            };
+            request.push_body(piece);
+        }
+    }
+
+    fn append(&mut self, part: &Part, out: &mut Vec<u8>, escape: Escape) {
+        let start = out.len();
+        match part {
+            Part::Dynamic(dynamic) => {
+                let now_unix_ms = *self.now_unix_ms.get_or_insert_with(unix_ms);
+                dynamic::render(dynamic, self.random, now_unix_ms, out);
+            }
+            Part::Variable(id) => {
+                if let Some(value) = &self.variables[id.0 as usize] {
+                    out.extend_from_slice(value);
+                }
+            }
+            Part::Column(feeder, column) => {
+                if let Some(row) = self.rows[feeder.0 as usize] {
+                    let feeder = &self.shop.plan.feeders[feeder.0 as usize];
+                    out.extend_from_slice(feeder.rows[row][*column as usize].as_bytes());
+                }
+            }
+            // Put in place as literals when the plan was compiled.
+            Part::Literal(_) | Part::Secret(_) => {}
+        }
+        if escape == Escape::Url && out[start..].iter().any(|&byte| !may_stand_in_url(byte)) {
+            let raw = out.split_off(start);
+            for byte in raw {
+                if may_stand_in_url(byte) {
+                    out.push(byte);
+                } else {
+                    let hex = b"0123456789ABCDEF";
+                    out.extend_from_slice(&[b'%', hex[(byte >> 4) as usize], hex[(byte & 15) as usize]]);
+                }
+            }
+        }
+    }
+}
+
+/// RFC 3986: unreserved, reserved and `%`.
+fn may_stand_in_url(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=%".contains(&byte)
+}
+
+fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
