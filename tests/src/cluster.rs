@@ -4,6 +4,7 @@ use crate::process::Process;
 use crate::squall::{Squall, squall};
 use crate::wait::{self, secs};
 use crate::{binaries, samples};
+use rustix::process::Signal;
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
@@ -101,6 +102,11 @@ impl Cluster {
 
     pub fn kill_controller(&mut self) {
         self.controller.as_mut().expect("the controller is there").kill();
+    }
+
+    /// The controller neither hears nor speaks, and its connections stay open.
+    pub fn freeze_controller(&self) {
+        self.controller().process.signal(Signal::STOP);
     }
 
     /// Kills the controller and starts it again where it was.
