@@ -28,10 +28,16 @@ fn waited_before_sending(record: &RunRecord) -> Option<String> {
         return None;
     }
     let words = |us: u64| latency(us as f64).trim_end().to_owned();
+    let cause = if record.merge.agents().iter().any(|agent| !agent.limited.is_empty()) {
+        // The target must not be blamed for what the generator did.
+        "The generator itself could not keep up, which is why this result is invalid"
+    } else {
+        "The target stalled, or connections ran out, and later requests queued behind it; service_time hides that \
+         wait, response_time is what a user would have seen"
+    };
     Some(format!(
         "requests waited before they were sent: p99 of dispatch lag is {}, so p99 of response time is {} where service \
-         time alone says {}. The target stalled, or connections ran out, and later requests queued behind it; \
-         service_time hides that wait, response_time is what a user would have seen",
+         time alone says {}. {cause}",
         words(lag),
         words(response),
         words(service)
