@@ -3,7 +3,7 @@
 use super::RunRecord;
 use super::numbers::{count, latency, plural};
 use squall_common::merge::Scope;
-use squall_common::plan::Metric;
+use squall_common::plan::{Metric, Plan};
 
 /// Response time is called far from service time beyond this factor…
 const FAR: u64 = 2;
@@ -13,8 +13,15 @@ const FAR_US: u64 = 5_000;
 /// The run's warnings, and those that its figures give rise to.
 pub fn caveats(record: &RunRecord) -> Vec<String> {
     let mut found = record.warnings.clone();
+    found.extend(unverified(record.merge.plan()));
     found.extend([waited_before_sending(record), beyond_range(record), folded(record)].into_iter().flatten());
     found
+}
+
+/// Targets that could have been anyone.
+pub fn unverified(plan: &Plan) -> impl Iterator<Item = String> {
+    let insecure = plan.targets.iter().filter(|target| target.tls.insecure);
+    insecure.map(|target| format!("target `{}`: certificates are not verified (tls.insecure)", target.name))
 }
 
 /// Says so when service time alone would hide what users waited for.
@@ -69,6 +76,14 @@ mod tests {
         let told = caveats(&run(Setup { stall_us: 400_000, ..Setup::one_region() }).record);
         assert_eq!(told.len(), 1);
         assert!(told[0].contains("service_time hides that wait"), "{told:?}");
+    }
+
+    #[test]
+    fn a_target_that_nobody_verified_is_told() {
+        let mut setup = Setup::one_region();
+        setup.plan.targets[0].tls.insecure = true;
+        let told = caveats(&run(setup).record);
+        assert!(told.len() == 1 && told[0].contains("`shop`: certificates are not verified"), "{told:?}");
     }
 
     #[test]
