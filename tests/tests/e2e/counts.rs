@@ -57,8 +57,8 @@ fn a_url_with_flags_counts_what_nginx_counts() {
     let _place = machine::shared();
     let nginx = Nginx::start();
     let url = format!("{}/kept/quick", nginx.url());
-    let flags = ["--rate", "100/s", "--for", "3s", "-X", "PUT", "-H", "content-type: text/plain", "-d", "hello", "--slo"];
-    let ended = quick(&url, flags).arg("error_rate < 1%").ends();
+    let flags = ["--rate", "100/s", "--for", "3s", "-X", "PUT", "-H", "content-type: text/plain", "-d", "hello"];
+    let ended = quick(&url, flags).args(["--slo", "error_rate < 1%"]).ends();
     ended.summary().expect_whole().expect_all_ok(300);
     let served = nginx.stop();
     assert_eq!(served.len(), 300);

@@ -21,10 +21,9 @@ fn three_regions(simulator: &Simulator) -> Squall {
     })
 }
 
-/// Within one request of `percent` of all that was sent.
-fn expect_part(sent: u64, percent: u64, all: u64, of: &str) {
-    let exact = all as f64 * percent as f64 / 100.0;
-    assert!((sent as f64 - exact).abs() <= 1.0, "{of} sent {sent} of {all}, {percent} % were meant");
+/// Within so many requests of `percent` of all that was sent.
+fn expect_part(sent: u64, percent: u64, all: u64, within: u64, of: &str) {
+    assert!(sent.abs_diff(all * percent / 100) <= within, "{of}: {sent} of {all}, {percent} % were meant");
 }
 
 #[test]
@@ -38,10 +37,11 @@ fn three_regions_carry_their_parts_and_pass_their_slos() {
     let truth = simulator.truth();
     for (region, target, percent) in REGIONS {
         let of_region = summary.part("regions", region);
-        expect_part(of_region.count("coverage.sent"), percent, 660, region);
+        expect_part(of_region.count("coverage.sent"), percent, 660, 1, region);
         assert!(of_region.count("latency.response_time.p99_us") >= of_region.count("latency.response_time.p50_us"));
         let of_target = summary.part("targets", target);
-        expect_part(of_target.count("coverage.sent"), percent, 660, target);
+        // Targets are mixed by a low-discrepancy sequence: close to their weights over any stretch.
+        expect_part(of_target.count("coverage.sent"), percent, 660, 660 / 100, target);
         let served = truth.part("regions", region);
         assert_eq!(of_target.count("coverage.completed"), served.count("total.completed"), "{target}");
         assert_eq!(of_target.at("status"), served.at("total.status"), "{target}");
