@@ -56,6 +56,21 @@ pub struct Cluster {
     dir: TempDir,
 }
 
+/// An agent that no cluster knows of, to its exit code.
+pub fn lone_agent<'a>(arguments: impl IntoIterator<Item = &'a str>) -> i32 {
+    let dir = TempDir::with_prefix("squall-agent-").expect("a temporary directory");
+    Process::start("agent", agent_command(arguments), dir.path()).exit_code_within(secs(20))
+}
+
+fn agent_command<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command {
+    let mut command = Command::new(binaries::built("squall-agent"));
+    command.args(arguments).env("NO_COLOR", "1");
+    for variable in ["RUST_LOG", "SQUALL_CONTROLLER", "SQUALL_REGION", "SQUALL_SLOT"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
 /// `squall-agent`.
 pub struct Agent {
     pub slot: String,
@@ -79,13 +94,23 @@ impl Cluster {
     }
 
     fn add_agent(&mut self, slot: &str, region: &str, workers: u32) {
-        let mut command = Command::new(binaries::built("squall-agent"));
-        command.args(["--controller", self.url(), "--region", region, "--slot", slot]);
-        command.args(["--workers", &workers.to_string(), "--sample-log"]).arg(self.dir.path());
-        command.current_dir(self.dir.path()).env_remove("RUST_LOG").env("NO_COLOR", "1");
-        let mut process = Process::start(slot, command, self.dir.path());
-        process.says("registered", secs(10));
+        let process = self.agent_process(slot, slot, region, workers);
         self.agents.push(Agent { slot: slot.to_owned(), process });
+    }
+
+    /// Starts another process in an agent's slot, which becomes the slot's one.
+    pub fn replace_agent(&mut self, slot: &str) -> Process {
+        let newer = self.agent_process(&format!("{slot}-again"), slot, "local", 1);
+        std::mem::replace(&mut self.agent(slot).process, newer)
+    }
+
+    fn agent_process(&self, name: &str, slot: &str, region: &str, workers: u32) -> Process {
+        let workers = workers.to_string();
+        let mut command = agent_command(["--controller", self.url(), "--region", region, "--slot", slot]);
+        command.args(["--workers", &workers, "--sample-log"]).arg(self.dir.path()).current_dir(self.dir.path());
+        let mut process = Process::start(name, command, self.dir.path());
+        process.says("registered", secs(10));
+        process
     }
 
     fn controller(&self) -> &Controller {

@@ -21,7 +21,8 @@ impl Process {
     pub fn start(name: &str, mut command: Command, dir: &Path) -> Self {
         let file = |kind: &str| dir.join(format!("{name}.{kind}"));
         let (stdout, stderr) = (file("stdout"), file("stderr"));
-        let create = |path: &Path| File::create(path).unwrap_or_else(|e| panic!("cannot create {}: {e}", path.display()));
+        let create =
+            |path: &Path| File::create(path).unwrap_or_else(|e| panic!("cannot create {}: {e}", path.display()));
         command.stdin(Stdio::null()).stdout(create(&stdout)).stderr(create(&stderr));
         let child = command.spawn().unwrap_or_else(|error| panic!("{name} does not start: {error}"));
         Self { name: name.to_owned(), child, exit_code: None, stdout, stderr }
@@ -69,7 +70,12 @@ impl Process {
             if let Some(code) = self.ended() {
                 return code;
             }
-            assert!(began.elapsed() < within, "{} did not end within {within:?}; it wrote:\n{}", self.name, self.stderr());
+            assert!(
+                began.elapsed() < within,
+                "{} did not end within {within:?}; it wrote:\n{}",
+                self.name,
+                self.stderr()
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
     }

@@ -41,7 +41,8 @@ fn the_source_plan_on_three_agents_counts_what_nginx_counts() {
 fn three_embedded_agents_send_what_the_plan_means() {
     let _place = machine::shared();
     let nginx = Nginx::start();
-    let plan = "name: embedded\nurl: /\nload: {phases: [{ramp: {from: 0/s, to: 200/s, over: 2s}}, {hold: 200/s, for: 2s}]}\n";
+    let plan =
+        "name: embedded\nurl: /\nload: {phases: [{ramp: {from: 0/s, to: 200/s, over: 2s}}, {hold: 200/s, for: 2s}]}\n";
     let ended = run(plan).target(&nginx.url()).agents(3).ends();
     let summary = ended.summary();
     // Half of 200/s for 2 s, then all of it.

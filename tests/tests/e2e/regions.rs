@@ -16,9 +16,9 @@ fn names() -> [&'static str; 3] {
 
 fn three_regions(simulator: &Simulator) -> Squall {
     let plan = run_of(&binaries::repository("examples/three-regions.yaml"));
-    REGIONS.iter().fold(plan, |plan, (region, target, _)| {
-        plan.set(&format!("targets.{target}.url"), &simulator.url(region))
-    })
+    REGIONS
+        .iter()
+        .fold(plan, |plan, (region, target, _)| plan.set(&format!("targets.{target}.url"), &simulator.url(region)))
 }
 
 /// Within so many requests of `percent` of all that was sent.

@@ -1,11 +1,11 @@
 //! A server that stands still: response time tells it, service time does not.
 
+use squall_tests::hlog;
 use squall_tests::machine;
 use squall_tests::nginx::{Nginx, Served};
 use squall_tests::squall::run;
 use squall_tests::summary::Summary;
 use squall_tests::wait::secs;
-use squall_tests::hlog;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 const RATE_PER_S: u64 = 200;

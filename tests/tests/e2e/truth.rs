@@ -1,10 +1,10 @@
 //! The simulator knows what it served, and how long it took.
 
+use squall_tests::binaries;
 use squall_tests::cluster::Cluster;
 use squall_tests::machine;
 use squall_tests::simulator::Simulator;
 use squall_tests::squall::{run, run_of};
-use squall_tests::binaries;
 
 const REGION: &str = "azure/eastus";
 
