@@ -2,7 +2,8 @@
 
 use super::RunRecord;
 use super::numbers::{count, latency, plural};
-use squall_common::merge::Scope;
+use super::summary::cpu_of;
+use squall_common::merge::{AgentMerge, Scope};
 use squall_common::plan::{Metric, Plan};
 
 /// Response time is called far from service time beyond this factor…
@@ -10,11 +11,15 @@ const FAR: u64 = 2;
 /// …and this distance; below it the difference is the generator's own work.
 const FAR_US: u64 = 5_000;
 
+/// CPU share of an agent's workers beyond which its own queueing colours every latency.
+const BUSY: f64 = 0.9;
+
 /// The run's warnings, and those that its figures give rise to.
 pub fn caveats(record: &RunRecord) -> Vec<String> {
     let mut found = record.warnings.clone();
     found.extend(unverified(record.merge.plan()));
     found.extend([waited_before_sending(record), beyond_range(record), folded(record)].into_iter().flatten());
+    found.extend(record.merge.agents().iter().filter_map(busy));
     found
 }
 
@@ -22,6 +27,18 @@ pub fn caveats(record: &RunRecord) -> Vec<String> {
 pub fn unverified(plan: &Plan) -> impl Iterator<Item = String> {
     let insecure = plan.targets.iter().filter(|target| target.tls.insecure);
     insecure.map(|target| format!("target `{}`: certificates are not verified (tls.insecure)", target.name))
+}
+
+/// A generator near its limit measures itself, long before it falls behind.
+fn busy(agent: &AgentMerge) -> Option<String> {
+    let share = cpu_of(&agent.health)?;
+    (share > BUSY).then(|| {
+        format!(
+            "agent `{}` used {:.0} % of its workers' CPU: its own work is part of every latency; add agents or cores",
+            agent.slot,
+            share * 100.0
+        )
+    })
 }
 
 /// Says so when service time alone would hide what users waited for.
