@@ -74,6 +74,11 @@ impl Squall {
         self
     }
 
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
     pub fn target(self, url: &str) -> Self {
         self.args(["--target", url])
     }

@@ -2,6 +2,7 @@
 //! what the targets counted for themselves.
 
 mod counts;
+mod examples;
 mod failures;
 mod histograms;
 mod persistence;

@@ -63,3 +63,39 @@ fn equal_seeds_send_equal_bodies_on_one_agent_and_on_three() {
     let with_another_seed = bodies_of(|nginx| orders("12", nginx));
     assert!(with_another_seed.keys().all(|body| !on_one.contains_key(body)));
 }
+
+#[test]
+fn a_secret_reaches_the_target_and_nothing_that_is_kept() {
+    const SECRET: &str = "open-sesame-4711";
+    let _place = machine::shared();
+    let nginx = Nginx::start();
+    let plan = "
+name: secret
+url: /kept/vault
+method: POST
+payload: 'key=${env:SQUALL_TEST_SECRET}'
+rate: 50/s
+hold_for: 1s
+";
+    let ended = run(plan).target(&nginx.url()).env("SQUALL_TEST_SECRET", SECRET).ends();
+    ended.summary().expect_whole().expect_all_ok(50);
+    assert_eq!(nginx::bodies(&nginx.stop()), BTreeMap::from([(format!("key={SECRET}"), 50)]));
+    for file in std::fs::read_dir(ended.out()).expect("the results directory") {
+        let path = file.expect("an entry").path();
+        let content = std::fs::read(&path).expect("a result file");
+        let is_in = content.windows(SECRET.len()).any(|bytes| bytes == SECRET.as_bytes());
+        assert!(!is_in, "{} holds the secret", path.display());
+    }
+    assert!(!ended.stderr.contains(SECRET) && !ended.stdout.contains(SECRET));
+}
+
+#[test]
+fn a_secret_that_the_agent_lacks_stops_the_run_before_load() {
+    let _place = machine::shared();
+    let nginx = Nginx::start();
+    let plan = "name: secret\nurl: /\nheaders: {x-key: '${env:SQUALL_TEST_NO_SECRET}'}\nrate: 50/s\nhold_for: 1s\n";
+    let ended = run(plan).target(&nginx.url()).ends();
+    ended.expect_exit(12);
+    assert!(ended.stderr.contains("SQUALL_TEST_NO_SECRET"), "{}", ended.stderr);
+    assert_eq!(nginx.stop().len(), 0);
+}

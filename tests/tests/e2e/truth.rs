@@ -86,15 +86,6 @@ fn http_2_without_tls_counts_what_the_simulator_counts() {
 }
 
 #[test]
-fn an_embedded_simulator_needs_nothing_else() {
-    let _place = machine::shared();
-    let quickstart = run_of(&binaries::repository("examples/quickstart.yaml")).arg("--simulate");
-    let summary = quickstart.set("hold_for", "2s").set("warm_up", "1s").ends().summary();
-    // Half of 100/s for 2 s, then all of it.
-    summary.expect_whole().expect_all_ok(300);
-}
-
-#[test]
 fn regions_that_are_down_are_refused_connections_and_named() {
     let _place = machine::shared();
     let (simulator, cluster) = (Simulator::start(&[REGION]), Cluster::start(&["local"]));
