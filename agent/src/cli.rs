@@ -54,7 +54,7 @@ impl ExitCode {
             AgentEnd::Drained => Some(Self::Drained),
             AgentEnd::Refused(_) => Some(Self::Refused),
             AgentEnd::Incompatible(_) => Some(Self::Incompatible),
-            AgentEnd::Lost(_) => None,
+            AgentEnd::Lost { .. } => None,
         }
     }
 }
@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn the_documented_exit_codes_are_the_real_ones() {
         assert_eq!(ExitCode::of(&AgentEnd::Drained), Some(ExitCode::Drained));
-        assert_eq!(ExitCode::of(&AgentEnd::Lost("x".into())), None);
+        assert_eq!(ExitCode::of(&AgentEnd::Lost { why: "x".into(), was_welcome: true }), None);
         assert_eq!(ExitCode::Incompatible as i32, 78);
     }
 }

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use http::Method;
 use regex::Regex;
 use squall_common::plan::{
-    BodyTemplate, Check, ExtractFrom, LoadId, Part, Plan, ScenarioId, SecretId, Step, StepId, Target, TargetId,
-    Template, ThinkTime, VarId,
+    BodyTemplate, Check, ExtractFrom, LoadId, Part, Plan, Scenario, ScenarioId, SecretId, Step, StepId, Target,
+    TargetId, Template, ThinkTime, VarId,
 };
 
 /// Values of the plan's secrets, by [`SecretId`]. Never printed.
@@ -19,13 +19,14 @@ pub struct CompiledPlan {
     steps: Vec<Vec<CompiledStep>>,
     /// By load, feeder.
     pub feeder_lanes: Vec<Vec<FeederLane>>,
+    /// By scenario, feeder: whether any of its steps takes a value from it.
+    draws: Vec<Vec<bool>>,
 }
 
 /// A load's place among the loads that draw from one feeder: iterations of
 /// different loads have the same numbers and must not get the same rows.
 #[derive(Clone, Copy)]
 pub struct FeederLane {
-    pub draws: bool,
     pub index: u64,
     pub count: u64,
 }
@@ -96,7 +97,16 @@ impl CompiledPlan {
                     .collect()
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self { steps, feeder_lanes: feeder_lanes(plan) })
+        let of_scenario = |scenario: &Scenario| {
+            (0..plan.feeders.len()).map(|feeder| scenario.steps.iter().any(|step| step_draws(step, feeder))).collect()
+        };
+        let draws: Vec<Vec<bool>> = plan.scenarios.iter().map(of_scenario).collect();
+        Ok(Self { steps, feeder_lanes: feeder_lanes(plan, &draws), draws })
+    }
+
+    /// Whether the scenario takes values from the feeder.
+    pub fn draws(&self, scenario: ScenarioId, feeder: usize) -> bool {
+        self.draws[scenario.0 as usize][feeder]
     }
 
     pub fn step(&self, scenario: ScenarioId, step: StepId) -> &CompiledStep {
@@ -217,12 +227,9 @@ fn with_secrets(template: &Template, secrets: &Secrets) -> Template {
     Template { parts }
 }
 
-fn feeder_lanes(plan: &Plan) -> Vec<Vec<FeederLane>> {
+fn feeder_lanes(plan: &Plan, draws: &[Vec<bool>]) -> Vec<Vec<FeederLane>> {
     let draws = |load: LoadId, feeder: usize| {
-        plan.load(load)
-            .drives
-            .iter()
-            .any(|&(scenario, _)| plan.scenario(scenario).steps.iter().any(|step| step_draws(step, feeder)))
+        plan.load(load).drives.iter().any(|&(scenario, _)| draws[scenario.0 as usize][feeder])
     };
     plan.load_ids()
         .map(|load| {
@@ -230,7 +237,7 @@ fn feeder_lanes(plan: &Plan) -> Vec<Vec<FeederLane>> {
                 .map(|feeder| {
                     let index = plan.load_ids().filter(|&other| other < load && draws(other, feeder)).count() as u64;
                     let count = plan.load_ids().filter(|&other| draws(other, feeder)).count() as u64;
-                    FeederLane { draws: draws(load, feeder), index, count: count.max(1) }
+                    FeederLane { index, count: count.max(1) }
                 })
                 .collect()
         })
