@@ -39,7 +39,7 @@ pub enum CannotPrepare {
     Target(#[from] PrepareError),
     #[error("target `{target}` ({authority}) cannot be reached: {reason}")]
     Unreachable { target: String, authority: String, reason: String },
-    #[error("the plan asks for a sample log; start the agent with `--sample-log DIR`")]
+    #[error("the plan asks for a sample log: start the agent with `--sample-log DIR`, or `squall run` without `--no-out`")]
     NoSampleLog,
 }
 

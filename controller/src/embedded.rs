@@ -6,6 +6,7 @@ use crate::in_process::{Dialer, InProcess};
 use crate::store::{Store, StoreError};
 use squall_agent::{AgentEnd, AgentOptions};
 use squall_common::plan::Region;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
@@ -56,10 +57,12 @@ impl Embedded {
     }
 
     /// Starts one agent for each region given. `workers`: threads of each; `None`: all cores, shared.
-    pub fn add_agents(&mut self, regions: &[Region], workers: Option<u32>) {
+    /// `sample_log`: where sample logs go when a plan asks for them.
+    pub fn add_agents(&mut self, regions: &[Region], workers: Option<u32>, sample_log: Option<&Path>) {
         for (number, region) in (1..).zip(regions) {
             let slot = Some(format!("{}-{number}", region.as_str().replace('/', "-")));
-            let options = AgentOptions { region: region.clone(), slot, workers, sample_log: None };
+            let sample_log = sample_log.map(Path::to_owned);
+            let options = AgentOptions { region: region.clone(), slot, workers, sample_log };
             let ended = agent_thread(self.transport.dialer(), options, self.shutdown.subscribe());
             self.agents.spawn(async move { ended.await.unwrap_or_else(|_| lost("its thread failed".to_owned())) });
         }

@@ -88,7 +88,8 @@ pub async fn perform(args: Args) -> Ended {
         }
         None => {
             let regions = plan_args::agent_regions(&loaded.plan, args.agents, &args.regions)?;
-            embedded(&args, bundle, &regions).await
+            let sample_log = (!args.no_out).then(|| base.clone());
+            embedded(&args, bundle, &regions, sample_log).await
         }
     };
     if let Some(simulator) = simulator {
@@ -97,12 +98,12 @@ pub async fn perform(args: Args) -> Ended {
     ended
 }
 
-async fn embedded(args: &Args, bundle: PlanBundle, regions: &[Region]) -> Ended {
+async fn embedded(args: &Args, bundle: PlanBundle, regions: &[Region], sample_log: Option<PathBuf>) -> Ended {
     let store = EmbeddedStore::in_memory().map_err(|error| Failure::internal(error.to_string()))?;
     let mut cluster = Embedded::start(Arc::new(store)).map_err(|error| Failure::internal(error.to_string()))?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = (cores / regions.len().max(1)).max(1) as u32;
-    cluster.add_agents(regions, Some(workers));
+    cluster.add_agents(regions, Some(workers), sample_log.as_deref());
     let mut operator = Operator::on(cluster.channel(), "the embedded controller");
     let run = run_on(&mut operator, args, bundle, regions.len() as u32);
     tokio::pin!(run);
