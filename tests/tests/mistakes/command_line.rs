@@ -55,7 +55,10 @@ fn values_that_a_plan_does_not_take() {
     }
     told.squall(&["check", "plan.yaml", "--target", "shop.example"]);
     told.squall(&["check", "plan.yaml", "--drain", "5"]);
-    told.file("two.yaml", "targets: {a: http://a.example, b: http://b.example}\nload: {rate: 1/s, for: 1s}\nscenarios: {s: {get: /}}\n");
+    told.file(
+        "two.yaml",
+        "targets: {a: http://a.example, b: http://b.example}\nload: {rate: 1/s, for: 1s}\nscenarios: {s: {get: /}}\n",
+    );
     told.squall(&["check", "two.yaml", "--target", "http://127.0.0.1:8080"]);
     told.is_as_in("values_that_a_plan_does_not_take");
 }

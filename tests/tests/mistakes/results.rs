@@ -5,6 +5,8 @@ use crate::told::Told;
 use std::os::unix::fs::symlink;
 use std::process::Command;
 
+const OTHERS: &str = r#"{"verdict": "passed"}"#;
+
 fn told_with_a_plan() -> Told {
     let told = Told::new();
     let url = format!("http://127.0.0.1:{}", servers::plain());
@@ -28,8 +30,10 @@ fn a_place_that_takes_no_results() {
 fn a_place_that_holds_other_results() {
     let mut told = told_with_a_plan();
     std::fs::create_dir(told.path("out")).expect("a directory");
-    told.file("out/summary.json", "{}");
+    told.file("out/summary.json", OTHERS);
     told.squall(&["run", "plan.yaml", "--out", "out"]);
+    told.squall(&["report", "out", "--out", "out"]);
+    assert_eq!(std::fs::read_to_string(told.path("out/summary.json")).expect("still there"), OTHERS);
     told.is_as_in("results_already_there");
 }
 
@@ -44,12 +48,14 @@ fn a_disk_that_is_full_when_results_are_saved() {
     told.is_as_in("results_disk_full");
 }
 
-/// A file may not grow: found out before load is sent.
+/// Found out before load is sent.
 #[test]
-fn a_quota_that_is_used_up() {
+fn a_disk_that_is_full_before_the_run() {
     let mut told = told_with_a_plan();
-    told.squall_after("trap '' XFSZ; ulimit -f 0", &["run", "plan.yaml", "--out", "out"]);
-    told.is_as_in("results_quota");
+    std::fs::create_dir(told.path("out")).expect("a directory");
+    symlink("/dev/full", told.path("out/.squall-probe")).expect("a link to the full device");
+    told.squall(&["run", "plan.yaml", "--out", "out"]);
+    told.is_as_in("results_disk_full_before");
 }
 
 #[test]

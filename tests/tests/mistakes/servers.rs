@@ -1,6 +1,6 @@
 //! Targets that are there, and not as expected. Their threads end with the test.
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, ServerConnection};
 use std::io::{Read, Write};
@@ -36,8 +36,7 @@ pub fn plain() -> u16 {
     })
 }
 
-/// A port that nobody listens on: it was ours a moment ago, and the kernel gives
-/// new ports in another order.
+/// A port that nobody listens on, and that no outgoing connection is given.
 pub fn refusing() -> u16 {
     squall_tests::ports::free()
 }
@@ -55,8 +54,10 @@ pub enum Certificate {
 }
 
 impl Authority {
-    pub fn new() -> Self {
+    /// Two of one name would be taken for each other.
+    pub fn named(name: &str) -> Self {
         let mut params = CertificateParams::new(Vec::<String>::new()).expect("parameters");
+        params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().expect("a key");
         Self { issuer: CertifiedIssuer::self_signed(params, key).expect("an authority") }

@@ -5,7 +5,9 @@ use crate::told::Told;
 use std::net::{Ipv4Addr, TcpListener};
 
 fn plan(url: &str, tls: &str) -> String {
-    format!("targets:\n  shop: {{url: \"{url}\"{tls}}}\nscenarios: {{browse: {{get: /}}}}\nload: {{rate: 10/s, for: 1s}}\n")
+    format!(
+        "targets:\n  shop: {{url: \"{url}\"{tls}}}\nscenarios: {{browse: {{get: /}}}}\nload: {{rate: 10/s, for: 1s}}\n"
+    )
 }
 
 /// Runs a plan against a target; nothing is sent.
@@ -42,7 +44,8 @@ fn a_target_that_does_not_answer() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     rustix::net::listen(&listener, 0).expect("a queue of one");
     let address = listener.local_addr().expect("an address");
-    let waiting: Vec<_> = (0..2).map(|_| std::net::TcpStream::connect_timeout(&address, std::time::Duration::from_millis(300))).collect();
+    let waiting: Vec<_> =
+        (0..2).map(|_| std::net::TcpStream::connect_timeout(&address, std::time::Duration::from_millis(300))).collect();
     told_of(&format!("http://{address}"), ", connections: {connect_timeout: 1s}").is_as_in("target_silent");
     drop(waiting);
 }
@@ -57,20 +60,20 @@ fn trusting(authority: &Authority, url: &str, more: &str) -> Told {
 
 #[test]
 fn a_certificate_that_nobody_vouches_for() {
-    let port = Authority::new().serving(&Certificate::Good);
-    trusting(&Authority::new(), &format!("https://127.0.0.1:{port}"), "").is_as_in("target_untrusted");
+    let port = Authority::named("theirs").serving(&Certificate::Good);
+    trusting(&Authority::named("ours"), &format!("https://127.0.0.1:{port}"), "").is_as_in("target_untrusted");
 }
 
 #[test]
 fn a_certificate_that_has_expired() {
-    let authority = Authority::new();
+    let authority = Authority::named("ours");
     let port = authority.serving(&Certificate::Expired);
     trusting(&authority, &format!("https://127.0.0.1:{port}"), "").is_as_in("target_expired");
 }
 
 #[test]
 fn a_certificate_for_another_name() {
-    let authority = Authority::new();
+    let authority = Authority::named("ours");
     let port = authority.serving(&Certificate::For("shop.example"));
     trusting(&authority, &format!("https://127.0.0.1:{port}"), "").is_as_in("target_other_name");
 }
@@ -82,7 +85,7 @@ fn a_server_without_tls() {
 
 #[test]
 fn a_server_without_http2() {
-    let authority = Authority::new();
+    let authority = Authority::named("ours");
     let port = authority.serving(&Certificate::Good);
     let mut told = Told::new();
     told.file("ca.pem", authority.pem());
@@ -109,11 +112,19 @@ fn secrets_that_are_not_there() {
         told.file("plan.yaml", plan(&url, &headers));
         against(&mut told);
     }
-    told.environment("SHOP_TOKEN", "two\nlines");
+    told.is_as_in("target_secrets");
+}
+
+/// It would end the header and begin another; the secret itself is not told.
+#[test]
+fn a_secret_that_would_break_a_header() {
+    let mut told = Told::new();
+    told.environment("SHOP_TOKEN", "one\r\nx-admin: yes");
+    let url = format!("http://127.0.0.1:{}", servers::plain());
     told.file("plan.yaml", plan(&url, ", headers: {authorization: \"Bearer ${env:SHOP_TOKEN}\"}"));
     against(&mut told);
-    assert!(!told.text().contains("lines"), "a secret is told:\n{}", told.text());
-    told.is_as_in("target_secrets");
+    assert!(!told.text().contains("x-admin"), "a secret is told:\n{}", told.text());
+    told.is_as_in("target_secret_breaks_header");
 }
 
 #[test]

@@ -50,11 +50,6 @@ impl Told {
         self.redactions.push((text.to_owned(), shown.to_owned()));
     }
 
-    /// A heading for the commands that follow.
-    pub fn about(&mut self, what: &str) {
-        let _ = writeln!(self.transcript, "# {what}");
-    }
-
     /// Runs `squall`, which fails or warns.
     pub fn squall(&mut self, arguments: &[&str]) {
         self.run("squall", arguments);
@@ -107,7 +102,8 @@ impl Told {
     fn note(&mut self, program: &str, arguments: &[&str], stderr: &str, code: i32) {
         let shown: Vec<String> = arguments.iter().map(|argument| quoted(argument)).collect();
         assert!(!stderr.contains("panicked at"), "{stderr}");
-        let _ = writeln!(self.transcript, "$ {program} {}\n{}\n[exit code {code}]\n", shown.join(" "), stderr.trim_end());
+        let _ =
+            writeln!(self.transcript, "$ {program} {}\n{}\n[exit code {code}]\n", shown.join(" "), stderr.trim_end());
     }
 
     /// The transcript without what differs from run to run.
@@ -120,6 +116,7 @@ impl Told {
             // How far a run is when it is looked at is a matter of luck.
             (r"(?m)^\d+:\d\d of .*, sent .*\n", ""),
             (r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "TIME"),
+            (r"\bepoch=\d+", "epoch=EPOCH"),
             (r"\b[0-9A-HJKMNP-TV-Z]{26}\b", "RUN_ID"),
             (r"127\.0\.0\.1:\d{5}\b", "127.0.0.1:PORT"),
             (r"localhost:\d{5}\b", "localhost:PORT"),

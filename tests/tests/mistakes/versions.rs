@@ -5,7 +5,8 @@ use squall_proto::cluster_client::ClusterClient;
 use squall_proto::cluster_server::{Cluster, ClusterServer};
 use squall_proto::operator_client::OperatorClient;
 use squall_proto::{
-    AgentMessage, ControllerMessage, Hello, PROTOCOL, Refused, SubmitRunRequest, agent_message, controller_message, refused,
+    AgentMessage, ControllerMessage, Hello, PROTOCOL, Refused, SubmitRunRequest, agent_message, controller_message,
+    refused,
 };
 use squall_tests::cluster::Controller;
 use tokio::runtime::Runtime;
@@ -97,7 +98,8 @@ fn a_controller_refuses_an_agent_of_another_protocol_and_names_both() {
     });
     let Some(controller_message::Message::Refused(refused)) = first else { panic!("not refused: {first:?}") };
     assert_eq!(refused.code(), refused::Code::Incompatible);
-    let expected = format!("agent 9.9.9 speaks protocol 999, controller {OURS} speaks {PROTOCOL}: run the same version on both");
+    let expected =
+        format!("agent 9.9.9 speaks protocol 999, controller {OURS} speaks {PROTOCOL}: run the same version on both");
     assert_eq!(refused.reason, expected);
 }
 
@@ -112,7 +114,8 @@ fn a_controller_refuses_a_run_of_another_protocol_and_names_both() {
         client.submit_run(request).await.expect_err("another protocol")
     });
     assert_eq!(status.code(), tonic::Code::FailedPrecondition);
-    let expected =
-        format!("this CLI speaks protocol 999, the controller ({OURS}) speaks {PROTOCOL}: run the same version on both");
+    let expected = format!(
+        "this CLI speaks protocol 999, the controller ({OURS}) speaks {PROTOCOL}: run the same version on both"
+    );
     assert_eq!(status.message(), expected);
 }
