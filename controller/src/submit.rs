@@ -26,7 +26,7 @@ pub enum NotSubmitted {
     Plan(String),
     #[error("{0}")]
     Agents(String),
-    #[error("agent `{agent}` works for run {run} (`{name}`): wait for its end, or stop it: squall stop {run}")]
+    #[error("agent `{agent}` works for run {run} (`{name}`): wait for its end, or stop it with `squall stop {run}`")]
     Busy { agent: String, run: String, name: String },
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -95,7 +95,7 @@ fn deal(plan: &Plan, fleet: &[(Member, Option<(String, String)>)], least: usize)
     let least = least.max(1);
     if fleet.len() < least {
         return Err(NotSubmitted::Agents(format!(
-            "{} of {least} agents are connected; start one: squall-agent --controller URL --region R",
+            "{} of {least} agents are connected; start one: `squall-agent --controller URL --region R`",
             fleet.len()
         )));
     }

@@ -76,6 +76,8 @@ pub enum CompileError {
     Method { scenario: String, step: String, method: String },
     #[error("scenario `{scenario}`, request `{step}`: {source}")]
     Regex { scenario: String, step: String, source: regex::Error },
+    #[error("the secret in header `{header}` holds a line break or another control character; store it without")]
+    SecretInHeader { header: String },
 }
 
 impl CompiledPlan {
@@ -171,7 +173,7 @@ fn compile_step(
     }
     let mut requests: Vec<Option<CompiledRequest>> = plan.targets.iter().map(|_| None).collect();
     for &target in reached {
-        let request = compile_request(plan.target(target), step, method.clone(), secrets, cookies);
+        let request = compile_request(plan.target(target), step, method.clone(), secrets, cookies)?;
         requests[target.0 as usize] = Some(request);
     }
     Ok(CompiledStep {
@@ -186,14 +188,27 @@ fn compile_step(
     })
 }
 
-fn compile_request(target: &Target, step: &Step, method: Method, secrets: &Secrets, cookies: bool) -> CompiledRequest {
+fn compile_request(
+    target: &Target,
+    step: &Step,
+    method: Method,
+    secrets: &Secrets,
+    cookies: bool,
+) -> Result<CompiledRequest, CompileError> {
     let of_target = target.headers.iter().filter(|(name, _)| step.headers.iter().all(|(own, _)| own != name));
     let headers: Vec<(Bytes, Template)> = step
         .headers
         .iter()
         .chain(of_target)
-        .map(|(name, value)| (Bytes::copy_from_slice(name.as_bytes()), with_secrets(value, secrets)))
-        .collect();
+        .map(|(name, value)| {
+            let value = with_secrets(value, secrets);
+            // The plan's own text was checked when it was read; a secret is seen here first.
+            if value.parts.iter().any(|part| matches!(part, Part::Literal(text) if breaks_a_header(text))) {
+                return Err(CompileError::SecretInHeader { header: name.clone() });
+            }
+            Ok((Bytes::copy_from_slice(name.as_bytes()), value))
+        })
+        .collect::<Result<_, _>>()?;
     let path = with_secrets(&step.path, secrets);
     let body = match &step.body {
         BodyTemplate::None => CompiledBody::None,
@@ -208,7 +223,12 @@ fn compile_request(target: &Target, step: &Step, method: Method, secrets: &Secre
             CompiledBody::Template(template) => fixed(template),
             CompiledBody::None | CompiledBody::Bytes(_) => true,
         };
-    CompiledRequest { method, path, headers, body, is_fixed }
+    Ok(CompiledRequest { method, path, headers, body, is_fixed })
+}
+
+/// What would end the header and begin another.
+fn breaks_a_header(text: &[u8]) -> bool {
+    text.iter().any(|&byte| (byte < b' ' && byte != b'\t') || byte == 0x7f)
 }
 
 /// The template with its secrets' values as literals, joined to their neighbours.

@@ -152,13 +152,26 @@ async fn conclude(operator: &mut Operator, args: &Args, run_id: &str, finished: 
     };
     if !args.quiet {
         report::show(&files);
+    } else if !finished.reason.is_empty() {
+        // Quiet is about figures; that there are none is worth a line.
+        note(&failure::wrapped(&format!("{}: {}", finished.verdict, finished.reason), failure::WIDTH));
     }
     if !args.no_out {
         let dir = args.out.clone().unwrap_or_else(|| PathBuf::from("squall-results").join(run_id));
-        results::write(&dir, &report::saved(&files))?;
+        results::write(&dir, &report::saved(&files)).map_err(|failure| not_saved(args, run_id, finished, &failure))?;
         if !args.quiet {
             note(&format!("results in {}", dir.display()));
         }
     }
     Ok(failure::code_of_verdict(&finished.verdict))
+}
+
+/// The run is over: what it came to must not be lost with its files.
+fn not_saved(args: &Args, run_id: &str, finished: &RunFinished, failure: &Failure) -> Failure {
+    let verdict = &finished.verdict;
+    let again = match &args.controller {
+        Some(url) => format!("`squall report {run_id} --out DIR --controller {url}` saves its results elsewhere"),
+        None => "but its results are lost: free some space, or name another place with --out DIR".to_owned(),
+    };
+    Failure { text: format!("{}; the run itself {verdict}, {again}", failure.text), code: failure.code }
 }
