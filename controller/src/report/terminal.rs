@@ -95,7 +95,11 @@ fn identity(record: &RunRecord, width: usize, paint: Paint) -> Vec<String> {
     let regions: Vec<&str> = names::region_indices(record).map(|index| names::region(record, index)).collect();
     let mut time = duration(record.duration);
     if let Some(planned) = record.planned_time.filter(|planned| *planned > record.load_time) {
-        time = format!("{time} (load {} of {})", duration(record.load_time), duration(planned));
+        let (load, meant) = (duration(record.load_time), duration(planned));
+        // Some ms less, because the last arrival comes before the end, are no news.
+        if load != meant {
+            time = format!("{time} (load {load} of {meant})");
+        }
     }
     let agents = plural(record.merge.agents().len() as u64, "agent");
     let facts = format!("{time} · {agents} · {} · seed {}", regions.join(", "), plan.seed);
