@@ -110,6 +110,11 @@ impl Overrides {
 pub fn bundle(plan: &str, overrides: &Overrides, quick: &Quick) -> Result<PlanBundle, Failure> {
     let is_url = plan.starts_with("http://") || plan.starts_with("https://");
     if !is_url {
+        if quick.is_used() && !Path::new(plan).exists() && plan.contains(['/', ':']) {
+            return Err(Failure::usage(format!(
+                "there is no plan file `{plan}`; if it is an address, write `http://{plan}`"
+            )));
+        }
         if quick.is_used() {
             return Err(Failure::usage(format!(
                 "`{plan}` is a plan file: flags like --users and --rate go with a URL; change a plan with --set"
