@@ -34,7 +34,8 @@ unit: need-build
 
 ## test: everything that must pass before a change lands
 test: need-build need-test lint
-	$(CARGO) build --workspace --bins --locked
+	# All targets at once: the same features as the tests, so nothing is built twice.
+	$(CARGO) build --workspace --all-targets --locked
 	$(CARGO) test --workspace --locked
 
 ## bench: side by side with peers in one run, ratios as a table

@@ -29,6 +29,8 @@ const CLOCK_EXCHANGES: u32 = 8;
 const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(1);
 /// After its drain, an agent that is told to leave waits this long for acknowledgements.
 const LEAVE_GRACE: Duration = Duration::from_secs(10);
+/// A goodbye is heard within this time, or not at all.
+const GOODBYE_WITHIN: Duration = Duration::from_secs(1);
 /// Largest message taken: a plan with its files.
 pub const MAX_MESSAGE_BYTES: usize = 64 << 20;
 
@@ -213,7 +215,7 @@ impl Session {
                         Err(_) => Ok(()),
                     }
                 }
-                () = at(leave_at) => Err(AgentEnd::Drained),
+                () = at(leave_at) => return self.say_goodbye(inbound).await,
             };
             if let Err(end) = step {
                 return end;
@@ -224,7 +226,7 @@ impl Session {
                 run.abandon().await;
             }
             if self.leaving.is_some() && self.run.is_none() {
-                return AgentEnd::Drained;
+                return self.say_goodbye(inbound).await;
             }
         }
     }
@@ -391,7 +393,6 @@ impl Session {
 
     async fn leave(&mut self) -> Step {
         tracing::info!("asked to leave: no new requests, finishing what is in flight");
-        self.send(Up::Leaving(proto::Leaving { reason: "asked to leave (SIGTERM)".into() })).await?;
         let drain = self.run.as_ref().map_or(Duration::ZERO, Run::drain);
         self.leaving = Some(tokio::time::Instant::now() + drain + LEAVE_GRACE);
         if let Some(run) = &mut self.run {
@@ -402,6 +403,18 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// The last word, said when everything measured has been told and
+    /// acknowledged: who has left is asked nothing more. The controller closes
+    /// the session once it has heard it.
+    async fn say_goodbye(&self, inbound: &mut Streaming<proto::ControllerMessage>) -> AgentEnd {
+        let leaving = proto::Leaving { reason: "asked to leave (SIGTERM)".into() };
+        if self.send(Up::Leaving(leaving)).await.is_ok() {
+            let closed = async { while let Ok(Some(_)) = inbound.message().await {} };
+            let _ = tokio::time::timeout(GOODBYE_WITHIN, closed).await;
+        }
+        AgentEnd::Drained
     }
 }
 

@@ -218,7 +218,7 @@ pub struct PhaseTimes {
     pub wait_us: Option<u64>,
     /// First to last byte of the response read.
     pub receive_us: Option<u64>,
-    /// The kernel's smoothed round-trip time of the connection (TCP_INFO).
+    /// The kernel's smallest recent round-trip time of the connection (TCP_INFO).
     pub rtt_us: Option<u64>,
     /// The server's own word about its work (`x-envoy-upstream-service-time`,
     /// `openai-processing-ms`, `Server-Timing`).

@@ -176,14 +176,26 @@ pub fn planned_by_plan(plan: &Plan) -> Option<u64> {
 }
 
 fn planned_by_load(plan: &Plan, load: &Load, id: LoadId) -> Option<u64> {
-    let LoadModel::Open { arrivals, phases, .. } = &load.model else { return None };
     let steps = |scenario| plan.scenario(scenario).steps.len() as u64;
-    let schedule = ArrivalSchedule::new(phases, *arrivals, plan.seed, id, &Share::whole());
     let first = steps(load.drives.first()?.0);
-    if load.drives.iter().all(|&(scenario, _)| steps(scenario) == first) {
-        return Some(planned_arrivals(schedule, u64::MAX) * first);
-    }
-    Some(schedule.map(|arrival| steps(scenario_of(load, arrival.number))).sum())
+    let all_alike = load.drives.iter().all(|&(scenario, _)| steps(scenario) == first);
+    let by_number =
+        |numbers: &mut dyn Iterator<Item = u64>| numbers.map(|number| steps(scenario_of(load, number))).sum();
+    Some(match &load.model {
+        LoadModel::Closed { .. } => return None,
+        LoadModel::Open { arrivals, phases, .. } => {
+            let schedule = ArrivalSchedule::new(phases, *arrivals, plan.seed, id, &Share::whole());
+            if all_alike {
+                planned_arrivals(schedule, u64::MAX) * first
+            } else {
+                by_number(&mut schedule.map(|arrival| arrival.number))
+            }
+        }
+        // Iterations not begun when the load ends are planned and skipped.
+        LoadModel::SharedIterations { iterations, .. } if all_alike => iterations * first,
+        LoadModel::SharedIterations { iterations, .. } => by_number(&mut (0..*iterations)),
+        LoadModel::PerUserIterations { users, iterations, .. } => by_number(&mut (0..u64::from(*users) * iterations)),
+    })
 }
 
 /// Makes and stores the result, and gives the run's last status; a failure to

@@ -5,6 +5,7 @@ mod plot;
 
 pub use numbers::preview_json;
 
+use crate::report::caveats;
 use crate::report::numbers::{count, duration, percent, plural, rate};
 use crate::terminal::{Cell, MIN_WIDTH, Paint, Table, Tone, clean, wrap};
 use numbers::Forecast;
@@ -212,9 +213,7 @@ pub fn warnings(plan: &Plan, agents: &[Region]) -> Vec<String> {
         .map(|problem| problem.to_string())
         .collect();
     found.dedup();
-    for target in plan.targets.iter().filter(|target| target.tls.insecure) {
-        found.push(format!("target `{}`: certificates are not verified (tls.insecure)", target.name));
-    }
+    found.extend(caveats::unverified(plan));
     if plan.offered_for().is_some_and(|offered| offered <= plan.warm_up) {
         found.push("the whole run is warm-up: no steady state will be shown".to_owned());
     }

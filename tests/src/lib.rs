@@ -1,1 +1,30 @@
+//! The cluster as real processes, and words to speak about it.
+//!
+//! Tests stand in `tests/e2e/` and read as claims; everything here serves them.
+//! Whatever goes wrong in here is a failed test, so helpers panic and say why.
+//!
+//! - [`binaries`]: the programs under test; [`process`]: one of them, running
+//! - [`squall`]: the CLI, from its arguments to its exit code and result
+//! - [`cluster`]: a controller with its agents
+//! - [`nginx`], [`simulator`]: targets that count for themselves
+//! - [`summary`], [`hlog`], [`samples`], [`table`]: what a run left behind
+//! - [`schedule`]: what the plan means, computed apart from every agent
+//! - [`machine`]: who may use its two cores; [`ports`], [`wait`]: the rest
+//!
+//! Nothing waits longer than it must: helpers poll for a state and panic at a
+//! deadline, and no test is run again because it failed.
 
+pub mod binaries;
+pub mod cluster;
+pub mod hlog;
+pub mod machine;
+pub mod nginx;
+pub mod ports;
+pub mod process;
+pub mod samples;
+pub mod schedule;
+pub mod simulator;
+pub mod squall;
+pub mod summary;
+pub mod table;
+pub mod wait;

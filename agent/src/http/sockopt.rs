@@ -23,26 +23,37 @@ pub(super) fn prepare(socket: &TcpSocket, policy: &ConnectionPolicy, source: Opt
     Ok(())
 }
 
-/// The kernel's smoothed round-trip time of a connection, in microseconds.
+/// Where `tcpi_min_rtt` stands in the kernel's `struct tcp_info` (include/uapi/linux/tcp.h;
+/// fields are only ever appended). libc's declaration of it ends before.
+const MIN_RTT_AT: std::ops::Range<usize> = 148..152;
+
+/// The kernel's smallest recent round-trip time of a connection, in microseconds.
+///
+/// Not the smoothed one: where an answer carries the acknowledgement of its
+/// request, that includes the server's own time (5 ms of work on loopback read as
+/// a round trip of 5 ms). The minimum is that of the handshake or of a plain
+/// acknowledgement, which is the network's.
 #[allow(unsafe_code)]
 pub(super) fn rtt_us(stream: &TcpStream) -> Option<u64> {
     use nix::libc;
-    let mut info = std::mem::MaybeUninit::<libc::tcp_info>::zeroed();
-    let mut info_bytes = size_of::<libc::tcp_info>() as libc::socklen_t;
+    let mut info = [0u8; 256];
+    let mut info_bytes = info.len() as libc::socklen_t;
     // SAFETY: no crate at hand (rustix, socket2, nix) reads TCP_INFO. The kernel
     // writes at most `info_bytes` bytes into `info`, which is that large and lives
     // across the call; the descriptor is open while `stream` is borrowed.
-    // `tcp_info` is plain integers, so the zeroed value that a shorter answer of
-    // an older kernel leaves is valid.
-    let info = unsafe {
-        let status = libc::getsockopt(
+    let status = unsafe {
+        libc::getsockopt(
             stream.as_raw_fd(),
             libc::IPPROTO_TCP,
             libc::TCP_INFO,
             info.as_mut_ptr().cast(),
             &raw mut info_bytes,
-        );
-        (status == 0).then(|| info.assume_init())
-    }?;
-    (info.tcpi_rtt > 0).then_some(u64::from(info.tcpi_rtt))
+        )
+    };
+    if status != 0 || (info_bytes as usize) < MIN_RTT_AT.end {
+        return None;
+    }
+    let min_rtt_us = u32::from_ne_bytes(info[MIN_RTT_AT].try_into().ok()?);
+    // The kernel says "none yet" with the largest number.
+    (min_rtt_us > 0 && min_rtt_us != u32::MAX).then_some(min_rtt_us.into())
 }

@@ -17,6 +17,8 @@ mod iteration;
 mod meter;
 mod open;
 mod sample_log;
+#[cfg(test)]
+mod tests;
 mod timers;
 
 pub use compiled::{CompileError, CompiledPlan, Secrets};

@@ -34,11 +34,18 @@ impl Failure {
 
     /// What a controller answered in place of what was asked.
     pub fn from_status(controller: &str, status: &tonic::Status) -> Self {
+        use std::error::Error as _;
         use tonic::Code;
         match status.code() {
             Code::InvalidArgument | Code::NotFound => Self::usage(status.message()),
             Code::FailedPrecondition => Self::aborted(status.message()),
             Code::Unavailable => Self::unreachable(controller),
+            // The transport's words, not the controller's: it was reached, and then it was gone.
+            _ if status.source().is_some() => Self::aborted(format!(
+                "the connection to the controller at {controller} broke: {}. A run under way may go on; \
+                 `squall watch` shows it",
+                status.message()
+            )),
             _ => Self::internal(format!("the controller at {controller} failed: {}", status.message())),
         }
     }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use squall_proto::{LiveView, RunFinished, RunUpdate, StopRunRequest, run_update};
 use std::io::Write;
 use std::time::{Duration, Instant};
+use tokio::signal::unix::{SignalKind, signal};
 use tonic::Streaming;
 
 /// Between lines where nothing can be redrawn.
@@ -33,6 +34,9 @@ pub async fn follow(
 ) -> Result<Option<RunFinished>, Failure> {
     let mut display = Display::new(quiet);
     let mut interrupts = 0u32;
+    // One for all: a signal that comes while the last one is acted upon must not be lost.
+    let mut pressed = signal(SignalKind::interrupt())
+        .map_err(|error| Failure::internal(format!("cannot listen for Ctrl-C: {error}")))?;
     loop {
         tokio::select! {
             update = updates.message() => match update {
@@ -54,8 +58,7 @@ pub async fn follow(
                     return Err(operator.failure(&status));
                 }
             },
-            pressed = tokio::signal::ctrl_c() => {
-                pressed.map_err(|error| Failure::internal(format!("cannot listen for Ctrl-C: {error}")))?;
+            _ = pressed.recv() => {
                 display.clear();
                 if on_interrupt == OnInterrupt::Leave {
                     note(&format!("the run goes on; squall stop {run_id} stops it"));

@@ -2,19 +2,43 @@
 
 use super::RunRecord;
 use super::numbers::{count, latency, plural};
-use squall_common::merge::Scope;
-use squall_common::plan::Metric;
+use super::summary::cpu_of;
+use squall_common::merge::{AgentMerge, Scope};
+use squall_common::plan::{Metric, Plan};
 
 /// Response time is called far from service time beyond this factor…
 const FAR: u64 = 2;
 /// …and this distance; below it the difference is the generator's own work.
 const FAR_US: u64 = 5_000;
 
+/// CPU share of an agent's workers beyond which its own queueing colours every latency.
+const BUSY: f64 = 0.9;
+
 /// The run's warnings, and those that its figures give rise to.
 pub fn caveats(record: &RunRecord) -> Vec<String> {
     let mut found = record.warnings.clone();
+    found.extend(unverified(record.merge.plan()));
     found.extend([waited_before_sending(record), beyond_range(record), folded(record)].into_iter().flatten());
+    found.extend(record.merge.agents().iter().filter_map(busy));
     found
+}
+
+/// Targets that could have been anyone.
+pub fn unverified(plan: &Plan) -> impl Iterator<Item = String> {
+    let insecure = plan.targets.iter().filter(|target| target.tls.insecure);
+    insecure.map(|target| format!("target `{}`: certificates are not verified (tls.insecure)", target.name))
+}
+
+/// A generator near its limit measures itself, long before it falls behind.
+fn busy(agent: &AgentMerge) -> Option<String> {
+    let share = cpu_of(&agent.health)?;
+    (share > BUSY).then(|| {
+        format!(
+            "agent `{}` used {:.0} % of its workers' CPU: its own work is part of every latency; add agents or cores",
+            agent.slot,
+            share * 100.0
+        )
+    })
 }
 
 /// Says so when service time alone would hide what users waited for.
@@ -28,10 +52,16 @@ fn waited_before_sending(record: &RunRecord) -> Option<String> {
         return None;
     }
     let words = |us: u64| latency(us as f64).trim_end().to_owned();
+    let cause = if record.merge.agents().iter().any(|agent| !agent.limited.is_empty()) {
+        // The target must not be blamed for what the generator did.
+        "The generator itself could not keep up, which is why this result is invalid"
+    } else {
+        "The target stalled, or connections ran out, and later requests queued behind it; service_time hides that \
+         wait, response_time is what a user would have seen"
+    };
     Some(format!(
         "requests waited before they were sent: p99 of dispatch lag is {}, so p99 of response time is {} where service \
-         time alone says {}. The target stalled, or connections ran out, and later requests queued behind it; \
-         service_time hides that wait, response_time is what a user would have seen",
+         time alone says {}. {cause}",
         words(lag),
         words(response),
         words(service)
@@ -63,6 +93,14 @@ mod tests {
         let told = caveats(&run(Setup { stall_us: 400_000, ..Setup::one_region() }).record);
         assert_eq!(told.len(), 1);
         assert!(told[0].contains("service_time hides that wait"), "{told:?}");
+    }
+
+    #[test]
+    fn a_target_that_nobody_verified_is_told() {
+        let mut setup = Setup::one_region();
+        setup.plan.targets[0].tls.insecure = true;
+        let told = caveats(&run(setup).record);
+        assert!(told.len() == 1 && told[0].contains("`shop`: certificates are not verified"), "{told:?}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A finished run as text and files: events in, bytes out.
 
-mod caveats;
+pub mod caveats;
 mod coverage;
 mod files;
 #[cfg(test)]

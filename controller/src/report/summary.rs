@@ -311,7 +311,7 @@ fn agents(record: &RunRecord) -> Value {
 }
 
 /// CPU time of an agent's workers over the time they had, 0–1.
-fn cpu_of(health: &squall_common::interval::Health) -> Option<f64> {
+pub fn cpu_of(health: &squall_common::interval::Health) -> Option<f64> {
     let available = health.wall_us * u64::from(health.workers);
     (available > 0).then(|| health.worker_cpu_us as f64 / available as f64)
 }

@@ -1,0 +1,165 @@
+//! A controller and its agents, each a process of its own.
+
+use crate::process::Process;
+use crate::squall::{Squall, squall};
+use crate::wait::{self, secs};
+use crate::{binaries, samples};
+use rustix::process::Signal;
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Command;
+use tempfile::TempDir;
+
+/// `squall serve`.
+pub struct Controller {
+    process: Process,
+    url: String,
+}
+
+impl Controller {
+    /// On any free port.
+    pub fn start(dir: &Path) -> Self {
+        Self::listening_on("127.0.0.1:0", dir)
+    }
+
+    fn listening_on(address: &str, dir: &Path) -> Self {
+        let mut command = Command::new(binaries::built("squall"));
+        command.args(["serve", "--listen", address, "--data"]).arg(dir.join("data")).current_dir(dir);
+        command.env_remove("SQUALL_LOG");
+        let mut process = Process::start("controller", command, dir);
+        let line = process.says("controller on http://", secs(10));
+        let url = line.split_whitespace().find(|word| word.starts_with("http://")).expect("an address");
+        let url = url.trim_end_matches(',').to_owned();
+        Self { process, url }
+    }
+
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Begins again on the same address with the same data.
+    pub fn restart(self, dir: &Path) -> Self {
+        let address = self.url.trim_start_matches("http://").to_owned();
+        drop(self);
+        Self::listening_on(&address, dir)
+    }
+}
+
+/// A controller and the agents that dialled it.
+pub struct Cluster {
+    controller: Option<Controller>,
+    agents: Vec<Agent>,
+    dir: TempDir,
+}
+
+/// An agent that no cluster knows of, to its exit code.
+pub fn lone_agent<'a>(arguments: impl IntoIterator<Item = &'a str>) -> i32 {
+    let dir = TempDir::with_prefix("squall-agent-").expect("a temporary directory");
+    Process::start("agent", agent_command(arguments), dir.path()).exit_code_within(secs(20))
+}
+
+fn agent_command<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command {
+    let mut command = Command::new(binaries::built("squall-agent"));
+    command.args(arguments).env("NO_COLOR", "1");
+    for variable in ["RUST_LOG", "SQUALL_CONTROLLER", "SQUALL_REGION", "SQUALL_SLOT"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+/// `squall-agent`.
+pub struct Agent {
+    pub slot: String,
+    pub process: Process,
+}
+
+impl Cluster {
+    /// Agents in these regions, named `agent-1`, `agent-2`, …
+    pub fn start(regions: &[&str]) -> Self {
+        Self::with_workers(regions, 1)
+    }
+
+    pub fn with_workers(regions: &[&str], workers: u32) -> Self {
+        let dir = TempDir::with_prefix("squall-cluster-").expect("a temporary directory");
+        let controller = Controller::start(dir.path());
+        let mut cluster = Self { controller: Some(controller), agents: Vec::new(), dir };
+        for (number, region) in (1..).zip(regions) {
+            cluster.add_agent(&format!("agent-{number}"), region, workers);
+        }
+        cluster
+    }
+
+    fn add_agent(&mut self, slot: &str, region: &str, workers: u32) {
+        let process = self.agent_process(slot, slot, region, workers);
+        self.agents.push(Agent { slot: slot.to_owned(), process });
+    }
+
+    /// Starts another process in an agent's slot, which becomes the slot's one.
+    pub fn replace_agent(&mut self, slot: &str) -> Process {
+        let newer = self.agent_process(&format!("{slot}-again"), slot, "local", 1);
+        std::mem::replace(&mut self.agent(slot).process, newer)
+    }
+
+    fn agent_process(&self, name: &str, slot: &str, region: &str, workers: u32) -> Process {
+        let workers = workers.to_string();
+        let mut command = agent_command(["--controller", self.url(), "--region", region, "--slot", slot]);
+        command.args(["--workers", &workers, "--sample-log"]).arg(self.dir.path()).current_dir(self.dir.path());
+        let mut process = Process::start(name, command, self.dir.path());
+        process.says("registered", secs(10));
+        process
+    }
+
+    fn controller(&self) -> &Controller {
+        self.controller.as_ref().expect("the controller is there")
+    }
+
+    pub fn url(&self) -> &str {
+        self.controller().url()
+    }
+
+    pub fn agent(&mut self, slot: &str) -> &mut Agent {
+        self.agents.iter_mut().find(|agent| agent.slot == slot).unwrap_or_else(|| panic!("no agent {slot}"))
+    }
+
+    pub fn kill_controller(&mut self) {
+        self.controller.as_mut().expect("the controller is there").kill();
+    }
+
+    /// The controller neither hears nor speaks, and its connections stay open.
+    pub fn freeze_controller(&self) {
+        self.controller().process.signal(Signal::STOP);
+    }
+
+    /// Kills the controller and starts it again where it was.
+    pub fn restart_controller(&mut self) {
+        let mut controller = self.controller.take().expect("the controller is there");
+        controller.kill();
+        let address = controller.url().trim_start_matches("http://").to_owned();
+        wait::until("the controller's port to close", secs(10), || TcpStream::connect(&address).err());
+        self.controller = Some(controller.restart(self.dir.path()));
+    }
+
+    /// Runs on all agents of the cluster.
+    pub fn run(&self, command: Squall) -> Squall {
+        command.on(self.url()).agents(self.agents.len() as u32)
+    }
+
+    /// Another command to this controller, e.g. `runs`.
+    pub fn command<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Squall {
+        squall(arguments).on(self.url())
+    }
+
+    /// What the sample logs of these agents hold.
+    pub fn samples_of(&self, slots: &[&str]) -> Vec<samples::Sample> {
+        slots.iter().flat_map(|slot| samples::of_agent(self.dir.path(), slot)).collect()
+    }
+
+    /// What the sample logs of all agents hold.
+    pub fn samples(&self) -> Vec<samples::Sample> {
+        self.agents.iter().flat_map(|agent| samples::of_agent(self.dir.path(), &agent.slot)).collect()
+    }
+}

@@ -1,0 +1,15 @@
+//! The cluster as users run it: real processes on this machine, held against
+//! what the targets counted for themselves.
+
+mod counts;
+mod examples;
+mod failures;
+mod histograms;
+mod persistence;
+mod regions;
+mod requests;
+mod results;
+mod schedules;
+mod stall;
+mod tls;
+mod truth;
