@@ -138,7 +138,10 @@ mod tests {
     #[test]
     fn numbers_keep_three_digits_and_a_unit() {
         let latencies = [0.0, 0.3, 1.0, 999.4, 999.6, 12_345.0, 123_456.0, 999_600.0, 3_600_000_000.0].map(latency);
-        assert_eq!(latencies, ["0 µs", "< 1 µs", "1 µs", "999 µs", "1.00 ms", "12.3 ms", "123 ms", "1.00 s ", "3600 s "]);
+        assert_eq!(
+            latencies,
+            ["0 µs", "< 1 µs", "1 µs", "999 µs", "1.00 ms", "12.3 ms", "123 ms", "1.00 s ", "3600 s "]
+        );
         assert_eq!([0.5, 12.34, 999.6, 12_345.6].map(rate), ["0.50/s", "12.3/s", "1,000/s", "12,346/s"]);
         assert_eq!([12.0, 1_234.0, 999_600.0, 5e12].map(bytes), ["12 B", "1.23 kB", "1.00 MB", "5.00 TB"]);
         assert_eq!(count(1_234_567), "1,234,567");
@@ -152,7 +155,8 @@ mod tests {
 
     #[test]
     fn times_read_as_people_say_them() {
-        let times = [0.0, 0.001_25, 0.0144, 0.25, 4.0, 59.96, 330.0, 7_500.0].map(|s| duration(Duration::from_secs_f64(s)));
+        let times =
+            [0.0, 0.001_25, 0.0144, 0.25, 4.0, 59.96, 330.0, 7_500.0].map(|s| duration(Duration::from_secs_f64(s)));
         assert_eq!(times, ["0 s", "1.25 ms", "14 ms", "250 ms", "4 s", "1 min", "5 min 30 s", "2 h 5 min"]);
         assert_eq!([5, 750, 3_723].map(clock), ["0:05", "12:30", "1:02:03"]);
     }

@@ -184,6 +184,10 @@ fn proof(record: &RunRecord, all: &Part, width: usize, paint: Paint) -> Vec<Stri
     let ratio = coverage::ratio(record);
     let whole = ratio >= 1.0 && record.holes.is_empty() && ledger.planned > 0;
     let tone = if whole { Tone::Good } else { Tone::Doubtful };
+    if ledger.planned == 0 && record.holes.is_empty() {
+        // All of nothing would read as a whole result.
+        return labelled("coverage", "nothing was planned, nothing was sent", width, paint, tone);
+    }
     let planned = format!(
         "{}: planned {} = sent {} + skipped {}",
         percent(ratio),
