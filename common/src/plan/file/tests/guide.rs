@@ -4,7 +4,11 @@ use super::*;
 use serde_json::Value;
 
 fn guide() -> String {
-    std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/plans.md")).unwrap()
+    page("docs/plans.md")
+}
+
+fn page(name: &str) -> String {
+    std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name)).unwrap()
 }
 
 /// What stands under `### name`.
@@ -48,11 +52,11 @@ fn every_dynamic_value_is_in_the_guide() {
 
 /// Blocks fenced as `yaml` are whole plans; parts of plans are fenced as `yaml part`.
 #[test]
-fn every_plan_in_the_guide_loads_without_a_warning() {
-    let guide = guide();
+fn every_plan_in_the_guide_and_the_readme_loads_without_a_warning() {
+    let pages = format!("{}\n{}", guide(), page("README.md"));
     let plans: Vec<&str> =
-        guide.split("\n```yaml\n").skip(1).map(|rest| rest.split("\n```").next().unwrap_or_default()).collect();
-    assert!(plans.len() >= 8, "{}", plans.len());
+        pages.split("\n```yaml\n").skip(1).map(|rest| rest.split("\n```").next().unwrap_or_default()).collect();
+    assert!(plans.len() >= 10, "{}", plans.len());
     for text in plans {
         match load(&source(text)) {
             Ok(loaded) => assert_eq!(loaded.warnings, [], "{text}"),
