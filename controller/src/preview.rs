@@ -39,8 +39,9 @@ fn head(plan: &Plan, agents: &[Region], width: usize) -> Vec<String> {
     let forecast = Forecast::of(plan);
     let mut lines = wrap("", &clean(&plan.name), width);
     let lasts = plan.offered_for().map_or_else(|| "until its iterations are done".to_owned(), duration);
+    let ends_early = plan.loads.iter().all(|load| load.phases().is_empty()) && plan.offered_for().is_some();
     let mut facts = vec![
-        format!("lasts {lasts}"),
+        format!("lasts {}{lasts}", if ends_early { "at most " } else { "" }),
         format!("then at most {} to drain", duration(plan.drain)),
         plural(agents.len() as u64, "agent"),
         format!("seed {}", plan.seed),
@@ -58,7 +59,8 @@ fn head(plan: &Plan, agents: &[Region], width: usize) -> Vec<String> {
     }
     lines.extend(wrap("", &sends.join(" · "), width));
     let series = plan.series_count();
-    lines.extend(wrap("", &format!("{series} series (scenario × request × target) of at most {MAX_FLOWS}"), width));
+    let most = count(MAX_FLOWS as u64);
+    lines.extend(wrap("", &format!("{series} series (scenario × request × target) of at most {most}"), width));
     lines
 }
 
@@ -86,7 +88,11 @@ fn scenarios(plan: &Plan, width: usize) -> Vec<String> {
 }
 
 fn steps(scenario: &Scenario) -> String {
-    let steps = scenario.steps.iter().map(|step| format!("{} ({})", step.name, step.method));
+    let steps = scenario.steps.iter().map(|step| match step.name.split_once(' ') {
+        // A step without a name of its own is called by its method and path.
+        Some((method, _)) if method == step.method => step.name.clone(),
+        _ => format!("{} ({})", step.name, step.method),
+    });
     steps.collect::<Vec<_>>().join(" → ")
 }
 

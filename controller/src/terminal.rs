@@ -210,6 +210,7 @@ pub struct Table {
     rows: Vec<Vec<Cell>>,
     indent: usize,
     name_width: usize,
+    words: Vec<usize>,
 }
 
 impl Table {
@@ -227,6 +228,12 @@ impl Table {
     /// Tables under one another line up when their name columns are as wide.
     pub fn name_width(mut self, width: usize) -> Self {
         self.name_width = width;
+        self
+    }
+
+    /// Columns that hold words: these are to the left.
+    pub fn words(mut self, columns: &[usize]) -> Self {
+        self.words = columns.to_vec();
         self
     }
 
@@ -254,6 +261,8 @@ impl Table {
                 for (column, cell) in row.iter().take(numbers.len() + 1).enumerate() {
                     let text = if column == 0 {
                         pad_right(&fit(&cell.text, name), name)
+                    } else if self.words.contains(&column) {
+                        format!("  {}", pad_right(&cell.text, numbers[column - 1]))
                     } else {
                         format!("  {}", pad_left(&cell.text, numbers[column - 1]))
                     };
@@ -315,6 +324,13 @@ mod tests {
         table.push(["a very long name of a scenario".into(), "1 ms".into(), "2 ms".into()]);
         assert_eq!(table.lines(26, Paint::new(false)), ["name             p50   p99", "a very long n…  1 ms  2 ms"]);
         assert_eq!(table.lines(20, Paint::new(false)), ["name             p50", "a very long n…  1 ms"]);
+    }
+
+    #[test]
+    fn words_stand_to_the_left_and_numbers_to_the_right() {
+        let mut table = Table::with_head(["slot", "region", "workers"]).words(&[1]);
+        table.push(["a".into(), "eu".into(), "2".into()]);
+        assert_eq!(table.lines(40, Paint::new(false)), ["slot  region  workers", "a     eu            2"]);
     }
 
     proptest! {

@@ -46,7 +46,7 @@ fn as_table(agents: &[AgentInfo]) -> String {
     if agents.is_empty() {
         return "no agents; start one: squall-agent --controller URL --region cloud/region\n".to_owned();
     }
-    let mut table = Table::with_head(["slot", "region", "state", "workers", "version", "run"]);
+    let mut table = Table::with_head(["slot", "region", "state", "workers", "version", "run"]).words(&[1, 2, 4, 5]);
     for agent in agents {
         let workers = agent.workers.to_string();
         let row = [&agent.slot, &agent.region, &agent.state, &workers, &agent.version, &agent.run_id];

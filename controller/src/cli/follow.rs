@@ -116,8 +116,9 @@ impl Display {
 
     fn clear(&mut self) {
         if self.drawn > 0 {
-            // Up by what was drawn, and clear to the end of the screen.
-            let _ = write!(std::io::stderr().lock(), "\u{1b}[{}A\u{1b}[J", self.drawn);
+            // To the first column (a terminal shows Ctrl-C as `^C`), up by what
+            // was drawn, and clear to the end of the screen.
+            let _ = write!(std::io::stderr().lock(), "\r\u{1b}[{}A\u{1b}[J", self.drawn);
             self.drawn = 0;
         }
     }

@@ -30,7 +30,7 @@ pub struct Overrides {
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Without a plan file (PLAN is a URL)")]
 pub struct Quick {
-    /// Users that loop
+    /// Users that loop; with --rate, the same as --max-in-flight
     #[arg(long, value_name = "N")]
     pub users: Option<String>,
     /// Requests per time, open model, e.g. 100/s

@@ -54,7 +54,7 @@ fn as_table(runs: &[RunInfo]) -> String {
     if runs.is_empty() {
         return "no runs yet\n".to_owned();
     }
-    let mut table = Table::with_head(["run", "name", "state", "verdict", "sent", "created"]);
+    let mut table = Table::with_head(["run", "name", "state", "verdict", "sent", "created"]).words(&[1, 2, 3, 5]);
     for run in runs {
         let sent = numbers::count(run.sent);
         let row = [run.run_id.clone(), run.name.clone(), run.state.clone(), run.verdict.clone(), sent, created(run)];

@@ -28,7 +28,9 @@ fn three_digits(value: f64) -> String {
 /// another line up: `12.3 ms`, `1.20 s `.
 pub fn latency(value_us: f64) -> String {
     match value_us {
-        us if us < 0.5 => "0 µs".to_owned(),
+        us if us <= 0.0 => "0 µs".to_owned(),
+        // A mean of values that are nearly all below the resolution is not nothing.
+        us if us < 0.5 => "< 1 µs".to_owned(),
         us if us < 999.5 => format!("{us:.0} µs"),
         us if us < 999_500.0 => format!("{} ms", three_digits(us / 1e3)),
         us => format!("{} s ", three_digits(us / 1e6)),
@@ -68,9 +70,15 @@ pub fn bytes(value: f64) -> String {
     format!("{} {}", three_digits(scaled), UNITS[unit])
 }
 
-/// A stretch of time: `4.2 s`, `5 min 30 s`, `2 h 5 min`.
+/// A stretch of time: `14 ms`, `4.2 s`, `5 min 30 s`, `2 h 5 min`.
 pub fn duration(time: Duration) -> String {
     let seconds = time.as_secs_f64();
+    if seconds > 0.0 && seconds < 0.0095 {
+        return latency(seconds * 1e6);
+    }
+    if seconds > 0.0 && seconds < 0.9995 {
+        return format!("{:.0} ms", seconds * 1e3);
+    }
     if seconds < 59.95 {
         let text = format!("{seconds:.1}");
         return format!("{} s", text.strip_suffix(".0").unwrap_or(&text));
@@ -129,8 +137,11 @@ mod tests {
 
     #[test]
     fn numbers_keep_three_digits_and_a_unit() {
-        let latencies = [0.0, 1.0, 999.4, 999.6, 12_345.0, 123_456.0, 999_600.0, 3_600_000_000.0].map(latency);
-        assert_eq!(latencies, ["0 µs", "1 µs", "999 µs", "1.00 ms", "12.3 ms", "123 ms", "1.00 s ", "3600 s "]);
+        let latencies = [0.0, 0.3, 1.0, 999.4, 999.6, 12_345.0, 123_456.0, 999_600.0, 3_600_000_000.0].map(latency);
+        assert_eq!(
+            latencies,
+            ["0 µs", "< 1 µs", "1 µs", "999 µs", "1.00 ms", "12.3 ms", "123 ms", "1.00 s ", "3600 s "]
+        );
         assert_eq!([0.5, 12.34, 999.6, 12_345.6].map(rate), ["0.50/s", "12.3/s", "1,000/s", "12,346/s"]);
         assert_eq!([12.0, 1_234.0, 999_600.0, 5e12].map(bytes), ["12 B", "1.23 kB", "1.00 MB", "5.00 TB"]);
         assert_eq!(count(1_234_567), "1,234,567");
@@ -144,8 +155,9 @@ mod tests {
 
     #[test]
     fn times_read_as_people_say_them() {
-        let times = [0.25, 4.0, 59.96, 330.0, 7_500.0].map(|s| duration(Duration::from_secs_f64(s)));
-        assert_eq!(times, ["0.2 s", "4 s", "1 min", "5 min 30 s", "2 h 5 min"]);
+        let times =
+            [0.0, 0.001_25, 0.0144, 0.25, 4.0, 59.96, 330.0, 7_500.0].map(|s| duration(Duration::from_secs_f64(s)));
+        assert_eq!(times, ["0 s", "1.25 ms", "14 ms", "250 ms", "4 s", "1 min", "5 min 30 s", "2 h 5 min"]);
         assert_eq!([5, 750, 3_723].map(clock), ["0:05", "12:30", "1:02:03"]);
     }
 

@@ -95,7 +95,11 @@ fn identity(record: &RunRecord, width: usize, paint: Paint) -> Vec<String> {
     let regions: Vec<&str> = names::region_indices(record).map(|index| names::region(record, index)).collect();
     let mut time = duration(record.duration);
     if let Some(planned) = record.planned_time.filter(|planned| *planned > record.load_time) {
-        time = format!("{time} (load {} of {})", duration(record.load_time), duration(planned));
+        let (load, meant) = (duration(record.load_time), duration(planned));
+        // Some ms less, because the last arrival comes before the end, are no news.
+        if load != meant {
+            time = format!("{time} (load {load} of {meant})");
+        }
     }
     let agents = plural(record.merge.agents().len() as u64, "agent");
     let facts = format!("{time} · {agents} · {} · seed {}", regions.join(", "), plan.seed);
@@ -180,6 +184,10 @@ fn proof(record: &RunRecord, all: &Part, width: usize, paint: Paint) -> Vec<Stri
     let ratio = coverage::ratio(record);
     let whole = ratio >= 1.0 && record.holes.is_empty() && ledger.planned > 0;
     let tone = if whole { Tone::Good } else { Tone::Doubtful };
+    if ledger.planned == 0 && record.holes.is_empty() {
+        // All of nothing would read as a whole result.
+        return labelled("coverage", "nothing was planned, nothing was sent", width, paint, tone);
+    }
     let planned = format!(
         "{}: planned {} = sent {} + skipped {}",
         percent(ratio),

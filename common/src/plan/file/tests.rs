@@ -3,6 +3,7 @@ use crate::plan::*;
 use std::time::Duration;
 
 mod examples;
+mod guide;
 mod mistakes;
 mod never_panics;
 mod quick;
