@@ -3,6 +3,7 @@
 use crate::AgentEnd;
 use clap::Parser;
 use squall_common::plan::Region;
+use squall_common::slot;
 use std::path::PathBuf;
 use tonic::transport::Uri;
 
@@ -17,7 +18,7 @@ pub struct Cli {
     #[arg(long, value_name = "REGION", env = "SQUALL_REGION", default_value = "local", value_parser = region)]
     pub region: Region,
     /// A stable place in the fleet [default: the controller names one]
-    #[arg(long, value_name = "NAME", env = "SQUALL_SLOT")]
+    #[arg(long, value_name = "NAME", env = "SQUALL_SLOT", value_parser = slot_name)]
     pub slot: Option<String>,
     /// Worker threads [default: one a core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
@@ -54,13 +55,18 @@ impl ExitCode {
             AgentEnd::Drained => Some(Self::Drained),
             AgentEnd::Refused(_) => Some(Self::Refused),
             AgentEnd::Incompatible(_) => Some(Self::Incompatible),
-            AgentEnd::Lost(_) => None,
+            AgentEnd::Lost { .. } => None,
         }
     }
 }
 
 fn region(text: &str) -> Result<Region, String> {
     Region::new(text).map_err(|error| error.to_string())
+}
+
+/// Names files, so it is a plain word.
+fn slot_name(text: &str) -> Result<String, String> {
+    if slot::is_name(text) { Ok(text.to_owned()) } else { Err(slot::RULE.to_owned()) }
 }
 
 fn controller_url(text: &str) -> Result<Uri, String> {
@@ -85,7 +91,7 @@ mod tests {
     #[test]
     fn the_documented_exit_codes_are_the_real_ones() {
         assert_eq!(ExitCode::of(&AgentEnd::Drained), Some(ExitCode::Drained));
-        assert_eq!(ExitCode::of(&AgentEnd::Lost("x".into())), None);
+        assert_eq!(ExitCode::of(&AgentEnd::Lost { why: "x".into(), was_welcome: true }), None);
         assert_eq!(ExitCode::Incompatible as i32, 78);
     }
 }

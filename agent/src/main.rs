@@ -58,11 +58,11 @@ async fn serve(cli: Cli) -> ExitCode {
             }
             return code;
         }
-        let AgentEnd::Lost(why) = end else { continue };
+        let AgentEnd::Lost { why, was_welcome } = end else { continue };
         if *shutdown.borrow() {
             return ExitCode::Drained;
         }
-        if why.starts_with(REACHED) {
+        if was_welcome {
             (reached, pause) = (Instant::now(), Duration::from_millis(200));
         }
         if cli.give_up_after.is_some_and(|limit| reached.elapsed() >= Duration::from_secs(limit)) {
@@ -79,18 +79,12 @@ async fn serve(cli: Cli) -> ExitCode {
     }
 }
 
-/// Begins the reason of a session that had been established.
-const REACHED: &str = "session ended: ";
-
 async fn session(endpoint: &Endpoint, options: AgentOptions, shutdown: watch::Receiver<bool>) -> AgentEnd {
     let channel: Channel = match endpoint.connect().await {
         Ok(channel) => channel,
-        Err(error) => return AgentEnd::Lost(with_causes(&error)),
+        Err(error) => return AgentEnd::Lost { why: with_causes(&error), was_welcome: false },
     };
-    match squall_agent::run(channel, options, shutdown).await {
-        AgentEnd::Lost(why) => AgentEnd::Lost(format!("{REACHED}{why}")),
-        end => end,
-    }
+    squall_agent::run(channel, options, shutdown).await
 }
 
 /// The innermost cause says what happened; the outer ones only where.

@@ -1,11 +1,12 @@
 //! A plan bundle → a run that is ready to start, or the reason why not.
 
-use crate::http::{PrepareError, TargetShared};
+use crate::http::{Failure, PrepareError, TargetShared};
 use crate::worker::{CompileError, CompiledPlan, Prepared, Secrets};
 use bytes::Bytes;
 use squall_common::interval::FlowTable;
 use squall_common::plan::file::{PlanProblems, PlanSource};
 use squall_common::plan::{LoadModel, SecretSource};
+use squall_common::sample::Outcome;
 use squall_common::wire::{Malformed, bundle_digest, read_share};
 use squall_proto as proto;
 use std::path::PathBuf;
@@ -29,9 +30,9 @@ pub enum CannotPrepare {
     Share(#[from] Malformed),
     #[error("{shares} shares came for {loads} loads")]
     ShareCount { shares: usize, loads: usize },
-    #[error("secret `${{env:{0}}}` is not set in the agent's environment")]
+    #[error("secret `${{env:{0}}}` is not set; set it in the environment that the agent is started in")]
     NoVariable(String),
-    #[error("secret `${{file:{path}}}` cannot be read on the agent: {source}")]
+    #[error("secret `${{file:{path}}}` cannot be read where the agent runs: {source}")]
     NoFile { path: String, source: std::io::Error },
     #[error(transparent)]
     Compile(#[from] CompileError),
@@ -39,7 +40,10 @@ pub enum CannotPrepare {
     Target(#[from] PrepareError),
     #[error("target `{target}` ({authority}) cannot be reached: {reason}")]
     Unreachable { target: String, authority: String, reason: String },
-    #[error("the plan asks for a sample log; start the agent with `--sample-log DIR`")]
+    #[error(
+        "the plan asks for a sample log: start the agent with `--sample-log DIR` (`squall run` alone: leave out \
+         `--no-out`), or remove `sample_log`"
+    )]
     NoSampleLog,
 }
 
@@ -92,7 +96,7 @@ pub async fn prepare(order: &proto::Prepare, slot: &str, sample_log: Option<&Pat
         };
         match tokio::time::timeout(PROBE_LIMIT, shared.probe()).await {
             Ok(Ok(())) => {}
-            Ok(Err(failure)) => return Err(unreachable(failure.to_string())),
+            Ok(Err(failure)) => return Err(unreachable(with_advice(&failure))),
             Err(_) => return Err(unreachable(format!("no connection within {} s", PROBE_LIMIT.as_secs()))),
         }
     }
@@ -125,14 +129,31 @@ pub async fn prepare(order: &proto::Prepare, slot: &str, sample_log: Option<&Pat
     Ok(Ready { prepared, warnings })
 }
 
+/// Why no connection stands, and what to look at.
+fn with_advice(failure: &Failure) -> String {
+    match failure.outcome {
+        Outcome::ConnectRefused => {
+            "connection refused, nothing listens there; start it, or name another: `--target URL`".to_owned()
+        }
+        Outcome::TimeoutConnect => format!("{failure}; is the address right, and no firewall between?"),
+        _ => failure.to_string(),
+    }
+}
+
 fn read_secret(source: &SecretSource) -> Result<Bytes, CannotPrepare> {
     match source {
         SecretSource::Environment(name) => {
-            std::env::var(name).map(Bytes::from).map_err(|_| CannotPrepare::NoVariable(name.clone()))
+            let text = std::env::var(name).map_err(|_| CannotPrepare::NoVariable(name.clone()))?;
+            Ok(without_line_end(&text))
         }
         SecretSource::File(path) => match std::fs::read_to_string(path) {
-            Ok(text) => Ok(Bytes::from(text.trim_end_matches(['\r', '\n']).to_owned())),
+            Ok(text) => Ok(without_line_end(&text)),
             Err(source) => Err(CannotPrepare::NoFile { path: path.clone(), source }),
         },
     }
+}
+
+/// Editors and `echo` end a file or a variable with a line break that is no part of the secret.
+fn without_line_end(text: &str) -> Bytes {
+    Bytes::copy_from_slice(text.trim_end_matches(['\r', '\n']).as_bytes())
 }

@@ -164,7 +164,9 @@ impl Run {
         while let Some(mut snapshot) = self.joiner.pop() {
             snapshot.health.resident_bytes = resident_bytes();
             snapshot.health.cgroup_throttled_us = self.throttling.since_last_us();
-            let throttled = snapshot.health.cgroup_throttled_us as f64 / snapshot.health.wall_us.max(1) as f64;
+            // The cgroup adds up what each of its CPUs stood still.
+            let available_us = snapshot.health.wall_us * u64::from(snapshot.health.workers);
+            let throttled = snapshot.health.cgroup_throttled_us as f64 / available_us.max(1) as f64;
             if throttled > 0.2 && snapshot.health.generator_limited.is_none() {
                 let share = (throttled * 100.0).round();
                 snapshot.health.generator_limited = Some(format!("its cgroup throttled it for {share} % of the time"));

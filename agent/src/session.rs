@@ -62,7 +62,10 @@ pub enum AgentEnd {
     Refused(String),
     Incompatible(String),
     /// The connection is gone; another session may follow.
-    Lost(String),
+    Lost {
+        why: String,
+        was_welcome: bool,
+    },
 }
 
 /// Serves one session on `channel` until it ends. A true `shutdown` drains and leaves.
@@ -99,7 +102,12 @@ struct Preparing {
 type Step = Result<(), AgentEnd>;
 
 fn lost(why: impl std::fmt::Display) -> AgentEnd {
-    AgentEnd::Lost(why.to_string())
+    AgentEnd::Lost { why: why.to_string(), was_welcome: true }
+}
+
+/// Ended before there was a session.
+fn not_welcome(why: impl std::fmt::Display) -> AgentEnd {
+    AgentEnd::Lost { why: why.to_string(), was_welcome: false }
 }
 
 impl Session {
@@ -131,13 +139,13 @@ impl Session {
         let opening = client.session(ReceiverStream::new(outbound));
         let mut inbound = match tokio::time::timeout(WELCOME_WITHIN, opening).await {
             Ok(Ok(response)) => response.into_inner(),
-            Ok(Err(status)) => return Err(lost(status.message())),
-            Err(_) => return Err(lost("the controller did not answer in time")),
+            Ok(Err(status)) => return Err(not_welcome(status.message())),
+            Err(_) => return Err(not_welcome("the controller did not answer in time")),
         };
         let first = tokio::time::timeout(WELCOME_WITHIN, inbound.message()).await;
         match first
-            .map_err(|_| lost("the controller sent no welcome in time"))?
-            .map_err(|status| lost(status.message()))?
+            .map_err(|_| not_welcome("the controller sent no welcome in time"))?
+            .map_err(|status| not_welcome(status.message()))?
         {
             Some(proto::ControllerMessage { message: Some(Down::Welcome(welcome)) }) => {
                 session.slot = welcome.slot;
@@ -148,8 +156,8 @@ impl Session {
                 Ok((session, inbound))
             }
             Some(proto::ControllerMessage { message: Some(Down::Refused(refused)) }) => Err(refusal(refused)),
-            Some(_) => Err(lost("the controller spoke before its welcome")),
-            None => Err(lost("the controller closed the session")),
+            Some(_) => Err(not_welcome("the controller spoke before its welcome")),
+            None => Err(not_welcome("the controller closed the session")),
         }
     }
 
@@ -287,12 +295,14 @@ impl Session {
     }
 
     async fn prepare(&mut self, order: proto::Prepare) -> Step {
-        if let Some(busy) =
-            self.run.as_ref().map(|run| &run.run_id).or(self.preparing.as_ref().map(|p| &p.order.run_id))
-        {
-            let reason = format!("it is busy with run {busy}");
-            let (run_id, epoch) = (order.run_id, order.epoch);
-            return self.send(Up::NotArmed(proto::NotArmed { run_id, epoch, reason })).await;
+        // A controller that prepares another run is done with the one before,
+        // whatever of that was never started or never acknowledged.
+        if let Some(preparing) = self.preparing.take() {
+            preparing.task.abort();
+        }
+        if let Some(run) = self.run.take() {
+            tracing::warn!(run = run.run_id, "given up for another run");
+            run.abandon().await;
         }
         tracing::info!(run = order.run_id, "preparing");
         let (slot, sample_log, copy) = (self.slot.clone(), self.options.sample_log.clone(), order.clone());
@@ -300,6 +310,8 @@ impl Session {
         let runtime = tokio::runtime::Handle::current();
         let task = tokio::task::spawn_blocking(move || runtime.block_on(prepare(&copy, &slot, sample_log.as_ref())));
         self.preparing = Some(Preparing { order, task });
+        // Clocks drift and machines are suspended: every run measures anew.
+        self.clock = None;
         self.burst = CLOCK_EXCHANGES;
         self.beat().await
     }

@@ -26,6 +26,7 @@ pub mod random;
 pub mod sample;
 pub mod schedule;
 pub mod slo;
+pub mod slot;
 pub mod split;
 pub mod units;
 pub mod verdict;

@@ -186,7 +186,9 @@ pub fn apportion(total: u64, weights: &[u32]) -> Vec<u64> {
 /// Why a load cannot be carried by the agents at hand.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CannotSplit {
-    #[error("load `{load}` is to come from region `{region}`, but no agent is there (agents are in: {present})")]
+    #[error(
+        "load `{load}` is to come from region `{region}`, but no agent is there (agents are in: {present}); start one there, or change `from`"
+    )]
     NoAgentInRegion { load: String, region: Region, present: String },
     #[error("no agent is there to carry the load")]
     NoAgents,

@@ -194,6 +194,7 @@ fn planned_by_load(plan: &Plan, load: &Load, id: LoadId) -> Option<u64> {
         // Iterations not begun when the load ends are planned and skipped.
         LoadModel::SharedIterations { iterations, .. } if all_alike => iterations * first,
         LoadModel::SharedIterations { iterations, .. } => by_number(&mut (0..*iterations)),
+        LoadModel::PerUserIterations { users, iterations, .. } if all_alike => u64::from(*users) * iterations * first,
         LoadModel::PerUserIterations { users, iterations, .. } => by_number(&mut (0..u64::from(*users) * iterations)),
     })
 }

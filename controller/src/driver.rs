@@ -300,6 +300,9 @@ impl Driver {
             match command {
                 Command::Enter(stage) => self.enter(stage).await,
                 Command::Dismiss { agent } => {
+                    // It may still be there and at work: it is not part of this run any more.
+                    let (run_id, reason) = (self.start.run_id.clone(), "no longer part of the run".to_owned());
+                    let _ = self.send(agent, controller_message::Message::Stop(Stop { run_id, now: true, reason }));
                     let member = &self.start.members[agent];
                     self.shared.dismiss(&member.slot, member.epoch);
                 }

@@ -6,6 +6,7 @@ use crate::in_process::{Dialer, InProcess};
 use crate::store::{Store, StoreError};
 use squall_agent::{AgentEnd, AgentOptions};
 use squall_common::plan::Region;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
@@ -15,6 +16,10 @@ use tonic::transport::Channel;
 /// Released agents end within this, or are cut off.
 const RELEASE_WITHIN: Duration = Duration::from_secs(5);
 
+fn lost(why: String) -> AgentEnd {
+    AgentEnd::Lost { why, was_welcome: false }
+}
+
 /// Runs one agent's session on a thread of its own, as its own process would:
 /// neither the controller nor another agent can hold it up.
 fn agent_thread(dialer: Dialer, options: AgentOptions, shutdown: watch::Receiver<bool>) -> oneshot::Receiver<AgentEnd> {
@@ -23,7 +28,7 @@ fn agent_thread(dialer: Dialer, options: AgentOptions, shutdown: watch::Receiver
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let ended = match runtime {
             Ok(runtime) => runtime.block_on(async { squall_agent::run(dialer.channel(), options, shutdown).await }),
-            Err(error) => AgentEnd::Lost(format!("its runtime cannot start: {error}")),
+            Err(error) => lost(format!("its runtime cannot start: {error}")),
         };
         // Nobody waits for an agent whose cluster was dropped.
         let _ = end.send(ended);
@@ -52,13 +57,14 @@ impl Embedded {
     }
 
     /// Starts one agent for each region given. `workers`: threads of each; `None`: all cores, shared.
-    pub fn add_agents(&mut self, regions: &[Region], workers: Option<u32>) {
+    /// `sample_log`: where sample logs go when a plan asks for them.
+    pub fn add_agents(&mut self, regions: &[Region], workers: Option<u32>, sample_log: Option<&Path>) {
         for (number, region) in (1..).zip(regions) {
             let slot = Some(format!("{}-{number}", region.as_str().replace('/', "-")));
-            let options = AgentOptions { region: region.clone(), slot, workers, sample_log: None };
+            let sample_log = sample_log.map(Path::to_owned);
+            let options = AgentOptions { region: region.clone(), slot, workers, sample_log };
             let ended = agent_thread(self.transport.dialer(), options, self.shutdown.subscribe());
-            self.agents
-                .spawn(async move { ended.await.unwrap_or_else(|_| AgentEnd::Lost("its thread failed".into())) });
+            self.agents.spawn(async move { ended.await.unwrap_or_else(|_| lost("its thread failed".to_owned())) });
         }
     }
 
@@ -70,7 +76,7 @@ impl Embedded {
     /// Why an agent ended while it was still needed, once one has.
     pub async fn agent_ended(&mut self) -> String {
         match self.agents.join_next().await {
-            Some(Ok(AgentEnd::Refused(reason) | AgentEnd::Incompatible(reason) | AgentEnd::Lost(reason))) => reason,
+            Some(Ok(AgentEnd::Refused(why) | AgentEnd::Incompatible(why) | AgentEnd::Lost { why, .. })) => why,
             Some(Ok(AgentEnd::Released | AgentEnd::Drained)) => "an agent ended before the run did".to_owned(),
             Some(Err(panic)) => format!("an agent failed: {panic}"),
             // No agents: nothing to end.

@@ -186,7 +186,10 @@ impl Shared {
         if let (Some(old), Some(_)) = (old, joined.replaces) {
             let superseded = squall_proto::Refused {
                 code: squall_proto::refused::Code::Superseded.into(),
-                reason: format!("slot `{}` was taken over by incarnation `{}`", joined.slot, hello.incarnation),
+                reason: format!(
+                    "slot `{}` was taken over by an agent started later; give every agent a --slot of its own",
+                    joined.slot
+                ),
             };
             let _ = old.outbox.try_send(Ok(message(controller_message::Message::Refused(superseded))));
         }

@@ -4,6 +4,7 @@ use bytes::Bytes;
 pub use squall_common::plan::file::LoadedPlan;
 use squall_common::plan::file::{self, PlanSource, ShowWarnings};
 use squall_proto::{Override, PlanBundle, PlanFile};
+use std::io::ErrorKind;
 use std::path::Path;
 
 /// Files of a bundle together, with room for the plan itself in the largest message.
@@ -34,10 +35,22 @@ pub fn warning_lines(loaded: &LoadedPlan) -> Vec<String> {
     loaded.warnings.iter().map(|warning| warning.message.clone()).collect()
 }
 
+fn unreadable(path: &Path, error: &std::io::Error) -> String {
+    let shown = path.display();
+    match error.kind() {
+        ErrorKind::NotFound => format!("there is no plan {shown}; `squall init` writes one to begin with"),
+        ErrorKind::IsADirectory => {
+            format!("{shown} is a directory; name the plan in it, e.g. {}", path.join("plan.yaml").display())
+        }
+        ErrorKind::InvalidData => format!("the plan {shown} is not text in UTF-8; save it as such"),
+        _ => format!("cannot read the plan {shown}: {error}"),
+    }
+}
+
 /// Bundles a plan file with the files it refers to, which are sought beside it.
 pub fn bundle_file(path: &Path, overrides: Vec<(String, String)>) -> Result<PlanBundle, String> {
     let shown = path.display();
-    let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read the plan {shown}: {error}"))?;
+    let text = std::fs::read_to_string(path).map_err(|error| unreadable(path, &error))?;
     let beside = path.parent().unwrap_or(Path::new(""));
     let mut source = PlanSource { name: shown.to_string(), text, overrides, ..PlanSource::default() };
     let mut size = 0;

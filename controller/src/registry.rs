@@ -4,6 +4,7 @@
 //! newest incarnation fills it, and its epoch fences the older ones out.
 
 use squall_common::plan::Region;
+use squall_common::slot;
 use std::collections::BTreeMap;
 
 /// Agents beyond this are refused: a bound on what one controller remembers.
@@ -100,8 +101,8 @@ impl Registry {
         if hello.incarnation.is_empty() || too_long(&hello.incarnation) || too_long(&hello.version) {
             return Err(NotJoined::Invalid("the incarnation or version is empty, too long or not printable".into()));
         }
-        if too_long(&hello.slot) {
-            return Err(NotJoined::Invalid(format!("a slot has at most {MAX_NAME} printable bytes")));
+        if !hello.slot.is_empty() && !slot::is_name(&hello.slot) {
+            return Err(NotJoined::Invalid(format!("slot `{}`: {}", hello.slot.escape_debug(), slot::RULE)));
         }
         let slot = if hello.slot.is_empty() { self.name_slot(&region, &hello.incarnation) } else { hello.slot.clone() };
         let before = self.agents.get(&slot);

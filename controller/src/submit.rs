@@ -1,6 +1,6 @@
 //! A bundle and a fleet → a run that has begun, or why it cannot.
 
-use crate::driver::{self, Start};
+use crate::driver::{self, Ends, Start};
 use crate::events::unix_ms;
 use crate::fleet::{Member, Shared};
 use crate::plan_source;
@@ -26,7 +26,7 @@ pub enum NotSubmitted {
     Plan(String),
     #[error("{0}")]
     Agents(String),
-    #[error("agent `{agent}` works for run {run} (`{name}`): wait for its end, or stop it: squall stop {run}")]
+    #[error("agent `{agent}` works for run {run} (`{name}`): wait for its end, or stop it with `squall stop {run}`")]
     Busy { agent: String, run: String, name: String },
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -53,17 +53,25 @@ pub(crate) async fn submit(shared: &Arc<Shared>, request: SubmitRunRequest) -> R
         created_unix_ms: unix_ms(),
         ..StoredRun::default()
     };
-    let (store, stored, bytes) = (shared.store.clone(), status.clone(), bundle.encode_to_vec());
+    let start = Start { run_id: run_id.clone(), bundle, loaded, members, shares, status };
+    // Apart from the caller: one that hangs up now must not leave agents claimed by a run that nobody drives.
+    let begun = tokio::spawn(begin(shared.clone(), start, ends)).await;
+    begun.unwrap_or_else(|panic| Err(StoreError::Failed(panic.to_string()).into()))?;
+    Ok(run_id)
+}
+
+/// Writes the run down and lets it go.
+async fn begin(shared: Arc<Shared>, start: Start, ends: Ends) -> Result<(), NotSubmitted> {
+    let (store, stored, bytes) = (shared.store.clone(), start.status.clone(), start.bundle.encode_to_vec());
     let created = tokio::task::spawn_blocking(move || store.create_run(&stored, &bytes)).await;
     let created = created.unwrap_or_else(|panic| Err(StoreError::Failed(panic.to_string())));
     if let Err(error) = created {
-        shared.retire(&run_id, &members);
+        shared.retire(&start.run_id, &start.members);
         return Err(error.into());
     }
-    tracing::info!(run = %run_id, agents = members.len(), "run submitted");
-    let start = Start { run_id: run_id.clone(), bundle, loaded, members, shares, status };
-    tokio::spawn(driver::drive(shared.clone(), start, ends));
-    Ok(run_id)
+    tracing::info!(run = %start.run_id, agents = start.members.len(), "run submitted");
+    tokio::spawn(driver::drive(shared, start, ends));
+    Ok(())
 }
 
 /// Deals the plan to the agents that are there, once there are enough.
@@ -87,7 +95,7 @@ fn deal(plan: &Plan, fleet: &[(Member, Option<(String, String)>)], least: usize)
     let least = least.max(1);
     if fleet.len() < least {
         return Err(NotSubmitted::Agents(format!(
-            "{} of {least} agents are connected; start one: squall-agent --controller URL --region R",
+            "{} of {least} agents are connected; start one: `squall-agent --controller URL --region R`",
             fleet.len()
         )));
     }

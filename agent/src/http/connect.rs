@@ -75,7 +75,10 @@ pub(super) async fn dial(
                 .map_err(|error| Failure::handshaking(&error))?;
             let is_h2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
             if offer.must_be_h2 == Some(true) && !is_h2 {
-                return Err(Failure::new(Outcome::Tls, "the target did not agree to HTTP/2"));
+                return Err(Failure::new(
+                    Outcome::Tls,
+                    "the target did not agree to HTTP/2; write `http: auto` to take what it has",
+                ));
             }
             Ok(Dialed { stream: Stream::Tls(Box::new(tls)), is_h2 })
         }

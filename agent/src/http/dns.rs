@@ -95,7 +95,7 @@ async fn lookup(host: &str, port: u16, limit: Duration) -> Result<Arc<[SocketAdd
     let found = timeout(limit, tokio::net::lookup_host((host, port)))
         .await
         .map_err(|_| Failure::new(Outcome::TimeoutDns, format!("looking up `{host}` took longer than {limit:?}")))?
-        .map_err(|error| Failure::new(Outcome::Dns, format!("looking up `{host}`: {error}")))?;
+        .map_err(|error| Failure::new(Outcome::Dns, format!("looking up `{host}`: {}", resolvers_words(&error))))?;
     let mut list: Vec<SocketAddr> = Vec::new();
     for address in found {
         if !list.contains(&address) {
@@ -106,6 +106,12 @@ async fn lookup(host: &str, port: u16, limit: Duration) -> Result<Arc<[SocketAdd
         return Err(Failure::new(Outcome::Dns, format!("`{host}` has no address")));
     }
     Ok(list.into())
+}
+
+/// What the resolver said, without what the standard library puts before it.
+fn resolvers_words(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.strip_prefix("failed to lookup address information: ").unwrap_or(&text).to_owned()
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ impl Failure {
             io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Outcome::ConnectReset,
             _ => Outcome::Tls,
         };
-        Self::new(outcome, format!("TLS handshake: {error}"))
+        Self::new(outcome, format!("TLS handshake: {}", refused_handshake(error)))
     }
 
     /// An error on a standing connection. `answered`: response bytes had been read.
@@ -60,6 +60,40 @@ impl Failure {
             Self::new(Outcome::ConnectReset, "connection closed before a response")
         }
     }
+}
+
+/// What a handshake failed of, and what to do about it.
+fn refused_handshake(error: &io::Error) -> Cow<'static, str> {
+    use rustls::{CertificateError as Certificate, Error, InvalidMessage};
+    let Some(cause) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) else {
+        return error.to_string().into();
+    };
+    match cause {
+        Error::InvalidCertificate(Certificate::UnknownIssuer | Certificate::BadSignature) => {
+            "nobody trusted vouches for its certificate; trust who does: `tls: {ca: FILE}`".into()
+        }
+        Error::InvalidCertificate(Certificate::Expired | Certificate::ExpiredContext { .. }) => {
+            "its certificate has expired; renew it, or do not verify it: `tls: {insecure: true}`".into()
+        }
+        Error::InvalidCertificate(Certificate::NotValidYet | Certificate::NotValidYetContext { .. }) => {
+            "its certificate is not valid yet; set the clocks right".into()
+        }
+        Error::InvalidCertificate(Certificate::NotValidForNameContext { expected, presented }) => format!(
+            "its certificate is for {}, not for {}; expect another name: `tls: {{server_name: NAME}}`",
+            presented.iter().map(|name| certified_name(name)).collect::<Vec<_>>().join(", "),
+            expected.to_str()
+        )
+        .into(),
+        Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
+            "it answers, but not with TLS; if it has none, write `http://…`".into()
+        }
+        other => other.to_string().into(),
+    }
+}
+
+/// rustls names what a certificate is for as `DnsName("shop.example")`.
+fn certified_name(shown: &str) -> &str {
+    shown.split('"').nth(1).unwrap_or(shown)
 }
 
 /// Out of ports or descriptors: ours, not the target's.

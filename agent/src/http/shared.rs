@@ -52,7 +52,7 @@ pub struct PrepareError {
 pub enum PrepareProblem {
     #[error(transparent)]
     Tls(#[from] TlsProblem),
-    #[error(transparent)]
+    #[error("{0}; is the name right, and known where the agent runs?")]
     Name(#[from] Failure),
     #[error("{0}")]
     Proxy(String),

@@ -1,7 +1,7 @@
 //! The closed model: users loop, each turn begins when the user is ready.
 
 use super::Shop;
-use super::iteration::{self, Turn, User};
+use super::iteration::{self, End, Turn, User};
 use crate::clock::now_ns;
 use squall_common::interval::SkipReason;
 use squall_common::plan::{LoadId, LoadModel};
@@ -9,6 +9,10 @@ use squall_common::schedule::{UserSpan, user_spans};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
+
+/// A user that got no connection, or no row for one of its scenarios, rests this
+/// long: nothing else would slow it down.
+const REST_NS: u64 = 10_000_000;
 
 /// Starts this worker's users of one closed load.
 pub fn begin(shop: &Rc<Shop>, load: LoadId) {
@@ -72,6 +76,10 @@ enum Numbers {
 }
 
 impl Numbers {
+    fn are_endless(&self) -> bool {
+        matches!(self, Self::Strided { .. })
+    }
+
     fn next(&mut self) -> Option<u64> {
         match self {
             Self::Strided { next, step } => {
@@ -101,10 +109,7 @@ struct Remaining {
 
 impl Drop for Remaining {
     fn drop(&mut self) {
-        for number in self.next.get()..self.end {
-            let turn = Turn { load: self.load, number, intended_ns: 0 };
-            iteration::skip(&self.shop, turn, SkipReason::Ended);
-        }
+        iteration::skip_all(&self.shop, self.load, self.next.get()..self.end, SkipReason::Ended);
     }
 }
 
@@ -113,16 +118,19 @@ fn spawn_user(shop: &Rc<Shop>, load: LoadId, spans: Vec<UserSpan>, pacing: Optio
     shop.spawn(async move {
         let shop = in_shop;
         let mut user = User::new(&shop);
+        let mut free_ns = 0;
         for span in spans {
             let start_ns = shop.meter.start_ns();
-            let (begin_ns, end_ns) = (start_ns + span.start_ns, start_ns + span.end_ns);
-            if shop.timers.sleep_until(begin_ns).await.is_err() {
+            // Ready when the span begins, or later if the turn before took longer.
+            let (ready_ns, end_ns) = ((start_ns + span.start_ns).max(free_ns), start_ns + span.end_ns);
+            if shop.timers.sleep_until(ready_ns).await.is_err() {
                 return;
             }
             let _at_work = AtWork::begin(&shop);
-            if !work(&shop, &mut user, load, begin_ns, end_ns, pacing, &mut numbers).await {
+            if !work(&shop, &mut user, load, ready_ns, end_ns, pacing, &mut numbers).await {
                 return;
             }
+            free_ns = now_ns();
         }
     });
 }
@@ -132,19 +140,30 @@ async fn work(
     shop: &Shop,
     user: &mut User,
     load: LoadId,
-    begin_ns: u64,
+    mut ready_ns: u64,
     end_ns: u64,
     pacing: Option<Duration>,
     numbers: &mut Numbers,
 ) -> bool {
-    // The user is ready at its begin; a worker that comes late to it shows the lag.
-    let mut ready_ns = begin_ns;
     while ready_ns < end_ns {
         if shop.timers.is_cancelled() || !shop.lease_holds() {
             return false;
         }
         let Some(number) = numbers.next() else { return false };
-        iteration::run(shop, user, Turn { load, number, intended_ns: ready_ns }).await;
+        match iteration::run(shop, user, Turn { load, number, intended_ns: ready_ns }).await {
+            End::Ok => {}
+            // Its numbers only grow: there will be no row for it again.
+            End::NoRow if numbers.are_endless() && shop.plan.load(load).drives.len() == 1 => return false,
+            // It may have failed without waiting for anything, and would again:
+            // others must get their turn.
+            End::NoRow if !numbers.are_endless() => tokio::task::yield_now().await,
+            End::NotOk => tokio::task::yield_now().await,
+            End::NoRow | End::NoConnection => {
+                if shop.timers.sleep_until(now_ns() + REST_NS).await.is_err() {
+                    return false;
+                }
+            }
+        }
         let now_ns = now_ns();
         ready_ns = match pacing {
             None => now_ns,

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use http::Method;
 use regex::Regex;
 use squall_common::plan::{
-    BodyTemplate, Check, ExtractFrom, LoadId, Part, Plan, ScenarioId, SecretId, Step, StepId, Target, TargetId,
-    Template, ThinkTime, VarId,
+    BodyTemplate, Check, ExtractFrom, LoadId, Part, Plan, Scenario, ScenarioId, SecretId, Step, StepId, Target,
+    TargetId, Template, ThinkTime, VarId,
 };
 
 /// Values of the plan's secrets, by [`SecretId`]. Never printed.
@@ -19,13 +19,14 @@ pub struct CompiledPlan {
     steps: Vec<Vec<CompiledStep>>,
     /// By load, feeder.
     pub feeder_lanes: Vec<Vec<FeederLane>>,
+    /// By scenario, feeder: whether any of its steps takes a value from it.
+    draws: Vec<Vec<bool>>,
 }
 
 /// A load's place among the loads that draw from one feeder: iterations of
 /// different loads have the same numbers and must not get the same rows.
 #[derive(Clone, Copy)]
 pub struct FeederLane {
-    pub draws: bool,
     pub index: u64,
     pub count: u64,
 }
@@ -75,6 +76,8 @@ pub enum CompileError {
     Method { scenario: String, step: String, method: String },
     #[error("scenario `{scenario}`, request `{step}`: {source}")]
     Regex { scenario: String, step: String, source: regex::Error },
+    #[error("the secret in header `{header}` holds a line break or another control character; store it without")]
+    SecretInHeader { header: String },
 }
 
 impl CompiledPlan {
@@ -96,7 +99,16 @@ impl CompiledPlan {
                     .collect()
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self { steps, feeder_lanes: feeder_lanes(plan) })
+        let of_scenario = |scenario: &Scenario| {
+            (0..plan.feeders.len()).map(|feeder| scenario.steps.iter().any(|step| step_draws(step, feeder))).collect()
+        };
+        let draws: Vec<Vec<bool>> = plan.scenarios.iter().map(of_scenario).collect();
+        Ok(Self { steps, feeder_lanes: feeder_lanes(plan, &draws), draws })
+    }
+
+    /// Whether the scenario takes values from the feeder.
+    pub fn draws(&self, scenario: ScenarioId, feeder: usize) -> bool {
+        self.draws[scenario.0 as usize][feeder]
     }
 
     pub fn step(&self, scenario: ScenarioId, step: StepId) -> &CompiledStep {
@@ -161,7 +173,7 @@ fn compile_step(
     }
     let mut requests: Vec<Option<CompiledRequest>> = plan.targets.iter().map(|_| None).collect();
     for &target in reached {
-        let request = compile_request(plan.target(target), step, method.clone(), secrets, cookies);
+        let request = compile_request(plan.target(target), step, method.clone(), secrets, cookies)?;
         requests[target.0 as usize] = Some(request);
     }
     Ok(CompiledStep {
@@ -176,14 +188,27 @@ fn compile_step(
     })
 }
 
-fn compile_request(target: &Target, step: &Step, method: Method, secrets: &Secrets, cookies: bool) -> CompiledRequest {
+fn compile_request(
+    target: &Target,
+    step: &Step,
+    method: Method,
+    secrets: &Secrets,
+    cookies: bool,
+) -> Result<CompiledRequest, CompileError> {
     let of_target = target.headers.iter().filter(|(name, _)| step.headers.iter().all(|(own, _)| own != name));
     let headers: Vec<(Bytes, Template)> = step
         .headers
         .iter()
         .chain(of_target)
-        .map(|(name, value)| (Bytes::copy_from_slice(name.as_bytes()), with_secrets(value, secrets)))
-        .collect();
+        .map(|(name, value)| {
+            let value = with_secrets(value, secrets);
+            // The plan's own text was checked when it was read; a secret is seen here first.
+            if value.parts.iter().any(|part| matches!(part, Part::Literal(text) if breaks_a_header(text))) {
+                return Err(CompileError::SecretInHeader { header: name.clone() });
+            }
+            Ok((Bytes::copy_from_slice(name.as_bytes()), value))
+        })
+        .collect::<Result<_, _>>()?;
     let path = with_secrets(&step.path, secrets);
     let body = match &step.body {
         BodyTemplate::None => CompiledBody::None,
@@ -198,7 +223,12 @@ fn compile_request(target: &Target, step: &Step, method: Method, secrets: &Secre
             CompiledBody::Template(template) => fixed(template),
             CompiledBody::None | CompiledBody::Bytes(_) => true,
         };
-    CompiledRequest { method, path, headers, body, is_fixed }
+    Ok(CompiledRequest { method, path, headers, body, is_fixed })
+}
+
+/// What would end the header and begin another.
+fn breaks_a_header(text: &[u8]) -> bool {
+    text.iter().any(|&byte| (byte < b' ' && byte != b'\t') || byte == 0x7f)
 }
 
 /// The template with its secrets' values as literals, joined to their neighbours.
@@ -217,12 +247,9 @@ fn with_secrets(template: &Template, secrets: &Secrets) -> Template {
     Template { parts }
 }
 
-fn feeder_lanes(plan: &Plan) -> Vec<Vec<FeederLane>> {
+fn feeder_lanes(plan: &Plan, draws: &[Vec<bool>]) -> Vec<Vec<FeederLane>> {
     let draws = |load: LoadId, feeder: usize| {
-        plan.load(load)
-            .drives
-            .iter()
-            .any(|&(scenario, _)| plan.scenario(scenario).steps.iter().any(|step| step_draws(step, feeder)))
+        plan.load(load).drives.iter().any(|&(scenario, _)| draws[scenario.0 as usize][feeder])
     };
     plan.load_ids()
         .map(|load| {
@@ -230,7 +257,7 @@ fn feeder_lanes(plan: &Plan) -> Vec<Vec<FeederLane>> {
                 .map(|feeder| {
                     let index = plan.load_ids().filter(|&other| other < load && draws(other, feeder)).count() as u64;
                     let count = plan.load_ids().filter(|&other| draws(other, feeder)).count() as u64;
-                    FeederLane { draws: draws(load, feeder), index, count: count.max(1) }
+                    FeederLane { index, count: count.max(1) }
                 })
                 .collect()
         })

@@ -12,9 +12,11 @@ use squall_common::interval::SkipReason;
 use squall_common::mixing::{scenario_of, target_of};
 use squall_common::plan::{LoadId, Part, ScenarioId, Scheme, StepId, TargetId, Template, ThinkTime};
 use squall_common::random::{Random, mix};
-use squall_common::sample::{Outcome, Sample};
+use squall_common::sample::{Outcome, OutcomeClass, Sample};
 use std::borrow::Cow;
 use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What one user keeps between its requests: buffers, variables, cookies.
@@ -112,6 +114,49 @@ impl Drop for UnderWay<'_> {
     }
 }
 
+/// How a turn ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Every step was sent and its answer accepted.
+    Ok,
+    NotOk,
+    /// No connection was had, which may have taken no time at all.
+    NoConnection,
+    /// A `unique` feeder is used up.
+    NoRow,
+}
+
+impl End {
+    fn of(outcome: Outcome) -> Self {
+        match outcome.class() {
+            OutcomeClass::Ok => Self::Ok,
+            OutcomeClass::Connection | OutcomeClass::GeneratorLimited => Self::NoConnection,
+            _ => Self::NotOk,
+        }
+    }
+}
+
+/// Counts all requests of many turns as planned and skipped: flow by flow, not one by one.
+pub fn skip_all(shop: &Shop, load: LoadId, numbers: Range<u64>, reason: SkipReason) {
+    let drives = &shop.plan.load(load).drives;
+    let goes_one_way = drives.len() == 1 && shop.plan.scenario(drives[0].0).targets.len() == 1;
+    let place = |number| place_of(shop, Turn { load, number, intended_ns: 0 });
+    let mut turns: BTreeMap<(ScenarioId, TargetId), u64> = BTreeMap::new();
+    if goes_one_way && !numbers.is_empty() {
+        turns.insert(place(numbers.start), numbers.end - numbers.start);
+    } else {
+        numbers.for_each(|number| *turns.entry(place(number)).or_default() += 1);
+    }
+    for ((scenario, target), count) in turns {
+        for step in (0..shop.compiled.steps_of(scenario)).map(StepId) {
+            let target = shop.compiled.step(scenario, step).target.unwrap_or(target);
+            let at = At { scenario, step, target };
+            shop.meter.planned(at, count);
+            shop.meter.skipped(at, count, reason);
+        }
+    }
+}
+
 /// Counts all requests of a turn as planned and skipped.
 pub fn skip(shop: &Shop, turn: Turn, reason: SkipReason) {
     let (scenario, target) = place_of(shop, turn);
@@ -127,15 +172,15 @@ fn plan_all(ahead: &Ahead<'_>) {
 
 /// Runs one iteration to its end. A request that is not ok ends it: later steps
 /// count as skipped.
-pub async fn run(shop: &Shop, user: &mut User, turn: Turn) {
+pub async fn run(shop: &Shop, user: &mut User, turn: Turn) -> End {
     let (scenario, target) = place_of(shop, turn);
     let end = shop.compiled.steps_of(scenario);
     let mut ahead = Ahead { shop, scenario, target, next: 0, end, reason: SkipReason::Ended };
     plan_all(&ahead);
     let first = ahead.at(0);
-    if !draw_rows(shop, user, turn) {
+    if !draw_rows(shop, user, turn, scenario) {
         ahead.reason = SkipReason::FeederExhausted;
-        return;
+        return End::NoRow;
     }
     user.variables.iter_mut().for_each(|variable| *variable = None);
     let mut random = Random::at(shop.seed, &[u64::from(turn.load.0), turn.number]);
@@ -143,25 +188,30 @@ pub async fn run(shop: &Shop, user: &mut User, turn: Turn) {
 
     let mut intended_ns = turn.intended_ns;
     while ahead.next < end {
+        if ahead.next > 0 && shop.timers.is_cancelled() {
+            // Load has ended (stop or lease): the rest of the iteration counts as skipped.
+            return End::NotOk;
+        }
         let at = ahead.at(ahead.next);
         let step = shop.compiled.step(scenario, at.step);
         ahead.next += 1;
         let outcome = send(shop, user, at, step, intended_ns, &mut random).await;
         if outcome != Outcome::Ok {
             ahead.reason = SkipReason::EarlierStep;
-            break;
+            return End::of(outcome);
         }
         intended_ns = now_ns();
         if let Some(think) = &step.think {
             intended_ns += think_ns(think, &mut random);
             if shop.timers.sleep_until(intended_ns).await.is_err() {
-                return;
+                break;
             }
         }
     }
     if ahead.next == end {
         shop.meter.iteration_completed(first);
     }
+    End::Ok
 }
 
 fn think_ns(think: &ThinkTime, random: &mut Random) -> u64 {
@@ -174,11 +224,11 @@ fn think_ns(think: &ThinkTime, random: &mut Random) -> u64 {
     }
 }
 
-fn draw_rows(shop: &Shop, user: &mut User, turn: Turn) -> bool {
+fn draw_rows(shop: &Shop, user: &mut User, turn: Turn, scenario: ScenarioId) -> bool {
     let lanes = &shop.compiled.feeder_lanes[turn.load.0 as usize];
     for (id, feeder) in shop.plan.feeders.iter().enumerate() {
         let lane = lanes[id];
-        if !lane.draws {
+        if !shop.compiled.draws(scenario, id) {
             continue;
         }
         let feeder_seed = mix(shop.seed, &[id as u64, 0xfeed]);

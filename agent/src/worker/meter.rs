@@ -2,10 +2,10 @@
 
 use crate::clock::now_ns;
 use rustix::time::{ClockId, clock_gettime};
-use squall_common::interval::{FlowTable, Health, INTERVAL_NS, IntervalSnapshot, Recorder, SkipReason};
+use squall_common::interval::{FlowTable, Health, INTERVAL_NS, IntervalSnapshot, Recorder, SeriesKey, SkipReason};
 use squall_common::ledger::Ledger;
 use squall_common::plan::{ScenarioId, StepId, TargetId};
-use squall_common::sample::Sample;
+use squall_common::sample::{OutcomeClass, Sample};
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
@@ -75,6 +75,10 @@ impl<S: Sink> Meter<S> {
             opened: Cell::new(connections().1),
             connections,
         }
+    }
+
+    pub fn sink(&self) -> &S {
+        &self.sink
     }
 
     pub fn start_ns(&self) -> u64 {
@@ -178,6 +182,11 @@ impl<S: Sink> Meter<S> {
         let mut snapshot = self.recorder.borrow_mut().roll(next as u32);
         snapshot.last_interval = next as u32 - 1;
         self.take_health(&mut snapshot.health);
+        let of_the_generator = |key: &SeriesKey| key.class == OutcomeClass::GeneratorLimited;
+        if snapshot.series.keys().any(of_the_generator) {
+            let why = "requests found no local port or file descriptor left on the generator";
+            snapshot.health.generator_limited.get_or_insert(why.to_owned());
+        }
         self.sink.interval(snapshot);
     }
 

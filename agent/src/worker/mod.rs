@@ -126,6 +126,7 @@ pub struct Shop {
     all_done: Notify,
     lease_until_ns: Cell<u64>,
     lease_ended: Cell<bool>,
+    lease_lapsed: Notify,
     errors: RefCell<BTreeMap<(Outcome, u16), String>>,
 }
 
@@ -148,6 +149,7 @@ impl Shop {
         let holds = now_ns() < self.lease_until_ns.get();
         if !holds && !self.lease_ended.replace(true) {
             self.timers.cancel();
+            self.lease_lapsed.notify_one();
         }
         holds
     }
@@ -203,6 +205,16 @@ struct Channel {
     worker: u32,
     held: RefCell<Option<IntervalSnapshot>>,
     log: RefCell<Option<SampleLog>>,
+}
+
+impl Channel {
+    /// Hands over what was held back, however long that takes; not for use inside the runtime.
+    fn flush(&self) {
+        if let Some(held) = self.held.take() {
+            // The control thread is gone only when the agent itself ends.
+            let _ = self.sender.blocking_send((self.worker, FromWorker::Interval(held)));
+        }
+    }
 }
 
 impl Sink for Channel {
@@ -267,6 +279,7 @@ fn work(
     drop(local);
     let Some(shop) = shop else { return Ok(FromWorker::Done(WorkerEnd::default())) };
     shop.meter.finish();
+    shop.meter.sink().flush();
     Ok(FromWorker::Done(WorkerEnd {
         totals: shop.meter.totals(),
         first_sent_ns: shop.meter.first_sent_ns(),
@@ -313,6 +326,7 @@ fn open_shop(
         all_done: Notify::new(),
         lease_until_ns: Cell::new(prepared.lease_until_ns.load(Ordering::Relaxed)),
         lease_ended: Cell::new(false),
+        lease_lapsed: Notify::new(),
         errors: RefCell::default(),
         prepared,
     }))
@@ -336,17 +350,23 @@ async fn run_loads(shop: &Rc<Shop>, orders: &mut watch::Receiver<Orders>) {
     }
     let drain = shop.plan.drain;
     let mut deadline = shop.plan.offered_for().map(|offered| at(shop.meter.start_ns()) + offered + drain);
+    // However load ends, what is in flight gets one drain, and never a later end than the plan's own.
+    let drained = |deadline: Option<tokio::time::Instant>| {
+        let until = tokio::time::Instant::now() + drain;
+        Some(deadline.map_or(until, |planned| planned.min(until)))
+    };
     loop {
         tokio::select! {
             () = shop.all_done.notified() => return,
             () = until(deadline) => return,
+            () = shop.lease_lapsed.notified() => deadline = drained(deadline),
             changed = orders.changed() => {
                 let stop = if changed.is_err() { Some(StopKind::Now) } else { orders.borrow_and_update().stop };
                 match stop {
                     Some(StopKind::Now) => return,
                     Some(StopKind::Graceful) => {
                         shop.timers.cancel();
-                        deadline = Some(tokio::time::Instant::now() + drain);
+                        deadline = drained(deadline);
                     }
                     None => {}
                 }

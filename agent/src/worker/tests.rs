@@ -205,3 +205,49 @@ fn a_failed_step_ends_its_iteration_and_the_rest_counts_as_skipped() {
     assert_eq!((told.end.totals.planned, told.end.totals.sent), (9, 3));
     assert_eq!(told.skipped(SkipReason::EarlierStep), 6);
 }
+
+#[test]
+fn users_that_find_nobody_there_leave_their_worker_alive() {
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let told = carry(prepared("{url: /, concurrency: 3, hold_for: 500ms}", nobody, LONG), &[]);
+    told.assert_accounted();
+    let totals = told.end.totals;
+    assert_eq!(totals.failed, totals.sent);
+    assert!((3..=300).contains(&totals.sent), "{totals:?}");
+}
+
+#[test]
+fn users_whose_feeder_is_used_up_end_instead_of_spinning() {
+    let plan = "{target: http://x, load: {users: 2, for: 1s}, feeders: {f: {rows: [{id: 1}, {id: 2}], order: unique}}, \
+                scenarios: {s: {get: '/{{f.id}}'}}}";
+    let told = carry(prepared(plan, server(QUICK), LONG), &[]);
+    told.assert_accounted();
+    assert_eq!((told.end.totals.sent, told.skipped(SkipReason::FeederExhausted)), (2, 2));
+}
+
+#[test]
+fn a_user_still_busy_when_its_next_span_begins_is_ready_when_it_is_free() {
+    let plan = "{target: http://x, load: {phases: [{hold: 1, for: 100ms}, {pause: 100ms}, {hold: 1, for: 2s}]}, \
+                scenarios: {s: {get: /}}}";
+    let told = carry(prepared(plan, server(Some(Duration::from_millis(700))), LONG), &[]);
+    told.assert_accounted();
+    let worst_lag_us = told
+        .snapshots
+        .iter()
+        .flat_map(|snapshot| snapshot.series.values())
+        .filter_map(|series| series.latencies(squall_common::plan::Metric::DispatchLag))
+        .map(squall_common::histogram::Latencies::max_us)
+        .max()
+        .unwrap();
+    assert!(worst_lag_us < 300_000, "{worst_lag_us} us of lag where nobody waited");
+}
+
+#[test]
+fn a_failed_last_step_is_no_completed_iteration() {
+    let plan = "{target: http://x, load: {users: 1, iterations: 3}, scenarios: {s: {get: /, checks: [{status: 404}]}}}";
+    let told = carry(prepared(plan, server(QUICK), LONG), &[]);
+    let flows = told.snapshots.iter().flat_map(|snapshot| snapshot.flows.values());
+    let iterations =
+        flows.fold((0, 0), |sum, flow| (sum.0 + flow.iterations_started, sum.1 + flow.iterations_completed));
+    assert_eq!(iterations, (3, 0));
+}

@@ -33,6 +33,12 @@ pub struct Args {
 
 /// Performs the command.
 pub fn perform(args: Args) -> Ended {
+    if args.plan.starts_with("http://") || args.plan.starts_with("https://") {
+        return Err(Failure::usage(format!(
+            "`{0}` is a URL, and `check` reads a plan: `squall init` writes one to begin with, `squall run {0}` needs none",
+            args.plan
+        )));
+    }
     let bundle = plan_args::bundle(&args.plan, &args.overrides, &Quick::default())?;
     let loaded = plan_source::load(&bundle).map_err(Failure::usage)?;
     if !loaded.warnings.is_empty() {

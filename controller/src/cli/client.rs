@@ -27,6 +27,19 @@ pub struct Operator {
     pub name: String,
 }
 
+/// The innermost cause: the outer ones say only that there is one.
+fn why(error: &(dyn std::error::Error + 'static)) -> String {
+    let innermost = std::iter::successors(Some(error), |error| error.source()).last().unwrap_or(error);
+    match innermost.downcast_ref::<std::io::Error>().map(std::io::Error::kind) {
+        Some(std::io::ErrorKind::ConnectionRefused) => "connection refused".to_owned(),
+        Some(std::io::ErrorKind::TimedOut) => "it does not answer".to_owned(),
+        _ => {
+            let text = innermost.to_string();
+            text.strip_prefix("failed to lookup address information: ").unwrap_or(&text).to_owned()
+        }
+    }
+}
+
 impl Operator {
     pub fn on(channel: Channel, name: &str) -> Self {
         let grpc = OperatorClient::new(channel)
@@ -39,15 +52,21 @@ impl Operator {
         let with_scheme = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
         let endpoint = Endpoint::from_shared(with_scheme.clone())
             .map_err(|_| Failure::usage(format!("`{url}` is not a URL: write e.g. http://10.0.0.5:7700")))?;
-        if endpoint.uri().scheme_str() == Some("https") {
-            return Err(Failure::usage("controllers are reached over http; TLS comes with a later version"));
+        match endpoint.uri().scheme_str() {
+            Some("http") => {}
+            Some("https") => {
+                return Err(Failure::usage(format!(
+                    "`{url}`: TLS to the controller is not there yet: write http://HOST:7700"
+                )));
+            }
+            _ => return Err(Failure::usage(format!("`{url}` is not http: write e.g. http://10.0.0.5:7700"))),
         }
         let endpoint = endpoint
             .connect_timeout(CONNECT_WITHIN)
             .http2_keep_alive_interval(KEEP_ALIVE)
             .keep_alive_timeout(KEEP_ALIVE)
             .tcp_nodelay(true);
-        let channel = endpoint.connect().await.map_err(|_| Failure::unreachable(&with_scheme))?;
+        let channel = endpoint.connect().await.map_err(|error| Failure::unreachable(&with_scheme, &why(&error)))?;
         Ok(Self::on(channel, &with_scheme))
     }
 

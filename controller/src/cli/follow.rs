@@ -108,7 +108,6 @@ impl Display {
         let text = |key: &str| event.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         let told = match text("event").as_str() {
             "agent_lost" => format!("agent {} is lost: {}", text("agent"), text("reason")),
-            "agent_not_armed" => format!("agent {} refuses the plan: {}", text("agent"), text("reason")),
             _ => return,
         };
         self.clear();

@@ -25,7 +25,7 @@ pub fn perform(args: Args) -> Ended {
     let created = OpenOptions::new().write(true).create_new(true).open(&args.file);
     created.and_then(|mut file| file.write_all(INIT_PLAN.as_bytes())).map_err(|error| match error.kind() {
         ErrorKind::AlreadyExists => Failure::usage(format!("{shown} exists already; name another file")),
-        _ => Failure::usage(format!("cannot write {shown}: {error}")),
+        _ => Failure::usage(format!("cannot write {shown}: {}", failure::in_words(&error))),
     })?;
     note(&format!("wrote {shown}; next: squall check {shown}"));
     Ok(failure::OK)

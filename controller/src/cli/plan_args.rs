@@ -1,6 +1,6 @@
 //! The flags that change a plan, and the plan they make: from a file, or from a URL.
 
-use super::failure::Failure;
+use super::failure::{self, Failure};
 use crate::plan_source;
 use bytes::Bytes;
 use clap::Args;
@@ -19,7 +19,7 @@ pub struct Overrides {
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
     pub sets: Vec<(String, String)>,
     /// Other random values and Poisson arrivals
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = seed)]
     pub seed: Option<u64>,
     /// How long requests in flight may take after the last phase, e.g. 10s
     #[arg(long, value_name = "TIME")]
@@ -89,6 +89,10 @@ fn key_value(text: &str) -> Result<(String, String), String> {
     }
 }
 
+fn seed(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "write a whole number, e.g. 7".to_owned())
+}
+
 /// Region names, as flags take them.
 pub fn region(text: &str) -> Result<Region, String> {
     Region::new(text).map_err(|invalid| invalid.to_string())
@@ -106,14 +110,25 @@ impl Overrides {
     }
 }
 
+/// What to write in place of something that is neither a file nor yet a URL.
+fn almost_a_url(plan: &str) -> Option<String> {
+    if Path::new(plan).exists() {
+        return None;
+    }
+    if let Some((scheme, rest)) = plan.split_once("://") {
+        return Some(format!("`{plan}`: cannot send load to {scheme}; write http://{rest} or https://{rest}"));
+    }
+    let (host, port) = plan.split('/').next()?.rsplit_once(':')?;
+    let is_address = !host.is_empty() && port.parse::<u16>().is_ok();
+    is_address.then(|| format!("there is no file {plan}; if it is a URL, write http://{plan}"))
+}
+
 /// The bundle that the command line means.
 pub fn bundle(plan: &str, overrides: &Overrides, quick: &Quick) -> Result<PlanBundle, Failure> {
     let is_url = plan.starts_with("http://") || plan.starts_with("https://");
     if !is_url {
-        if quick.is_used() && !Path::new(plan).exists() && plan.contains(['/', ':']) {
-            return Err(Failure::usage(format!(
-                "there is no plan file `{plan}`; if it is an address, write `http://{plan}`"
-            )));
+        if let Some(advice) = almost_a_url(plan) {
+            return Err(Failure::usage(advice));
         }
         if quick.is_used() {
             return Err(Failure::usage(format!(
@@ -121,6 +136,11 @@ pub fn bundle(plan: &str, overrides: &Overrides, quick: &Quick) -> Result<PlanBu
             )));
         }
         return plan_source::bundle_file(Path::new(plan), overrides.list()).map_err(Failure::usage);
+    }
+    for header in &quick.headers {
+        if !header.contains(':') {
+            return Err(Failure::usage(format!("-H '{header}' has no value: write -H 'Name: value'")));
+        }
     }
     let mut quick = quick.clone();
     // In a plan with a rate, users are the most in flight.
@@ -148,9 +168,9 @@ pub fn bundle(plan: &str, overrides: &Overrides, quick: &Quick) -> Result<PlanBu
 fn data(text: &str) -> Result<Bytes, Failure> {
     match text.strip_prefix('@') {
         None => Ok(Bytes::copy_from_slice(text.as_bytes())),
-        Some(file) => std::fs::read(file)
-            .map(Bytes::from)
-            .map_err(|error| Failure::usage(format!("cannot read the body from {file}: {error}"))),
+        Some(file) => std::fs::read(file).map(Bytes::from).map_err(|error| {
+            Failure::usage(format!("cannot read the body from {file}: {}", failure::in_words(&error)))
+        }),
     }
 }
 

@@ -6,6 +6,7 @@ use super::output::{data, note, without_colours};
 use super::results;
 use crate::reporting::TERMINAL_SUMMARY;
 use crate::terminal::Terminal;
+use squall_common::verdict::Verdict;
 use std::path::{Path, PathBuf};
 
 /// Shows a run's summary again, or saves its files
@@ -36,12 +37,26 @@ pub async fn perform(args: Args) -> Ended {
     let dir = Path::new(&args.run);
     let files = if dir.is_dir() {
         read_dir(dir)?
+    } else if is_path(&args.run) {
+        return Err(Failure::usage(format!(
+            "there is no results directory {0}; a run is named by its id or `latest`",
+            args.run
+        )));
     } else {
         Operator::connect(&args.at.controller).await?.result(&args.run).await?
     };
-    let summary = text_of(&files, "summary.json").ok_or_else(|| Failure::usage("the result has no summary.json"))?;
+    let no_summary = || Failure::usage(format!("{} is no results directory: it has no summary.json", args.run));
+    let summary = text_of(&files, "summary.json").ok_or_else(no_summary)?;
     let parsed: serde_json::Value = serde_json::from_str(&summary)
-        .map_err(|error| Failure::usage(format!("summary.json cannot be read: {error}")))?;
+        .map_err(|error| Failure::usage(format!("the summary.json of {} is damaged: {error}", args.run)))?;
+    let verdict = parsed.get("verdict").and_then(serde_json::Value::as_str).unwrap_or_default();
+    if Verdict::from_name(verdict).is_none() {
+        let version = env!("CARGO_PKG_VERSION");
+        return Err(Failure::usage(format!(
+            "the summary.json of {} has the verdict `{verdict}`, which squall {version} does not know",
+            args.run
+        )));
+    }
     if args.json {
         data(&summary)?;
     } else {
@@ -52,7 +67,12 @@ pub async fn perform(args: Args) -> Ended {
         results::write(out, &saved(&files))?;
         note(&format!("results in {}", out.display()));
     }
-    Ok(failure::code_of_verdict(parsed.get("verdict").and_then(serde_json::Value::as_str).unwrap_or_default()))
+    Ok(failure::code_of_verdict(verdict))
+}
+
+/// Ids have neither of these.
+fn is_path(run: &str) -> bool {
+    run.contains(['/', '.'])
 }
 
 fn read_dir(dir: &Path) -> Result<Vec<(String, Vec<u8>)>, Failure> {
@@ -75,7 +95,9 @@ fn text_of(files: &[(String, Vec<u8>)], name: &str) -> Option<String> {
 /// The summary on stderr, with colours where they are wanted.
 pub fn show(files: &[(String, Vec<u8>)]) {
     let coloured = text_of(files, TERMINAL_SUMMARY).or_else(|| text_of(files, "summary.txt"));
-    let Some(text) = coloured else { return };
+    let Some(text) = coloured else {
+        return note("summary.txt is not there; --json prints summary.json");
+    };
     let text = if Terminal::of_stderr().colour { text } else { without_colours(&text) };
     note(text.trim_end());
 }

@@ -1,13 +1,13 @@
 //! The results directory: proven writable before load is sent, and written
 //! file by file so that no file is ever half there.
 
-use super::failure::Failure;
+use super::failure::{Failure, in_words};
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 fn cannot(what: &str, path: &Path, error: &std::io::Error) -> Failure {
-    Failure::internal(format!("cannot {what} {}: {error}", path.display()))
+    Failure::internal(format!("cannot {what} {}: {}", path.display(), in_words(error)))
 }
 
 /// Makes the directory and writes to it once, before anything depends on it.
@@ -15,9 +15,16 @@ pub fn prepare(dir: &Path) -> Result<(), Failure> {
     let unusable = |error: std::io::Error| {
         let shown = dir.display();
         Failure::usage(format!(
-            "results cannot be written to {shown}: {error} (--out DIR names another, --no-out none)"
+            "results cannot be written to {shown}: {}. --out DIR names another place, --no-out saves none",
+            in_words(&error)
         ))
     };
+    if dir.join("summary.json").exists() {
+        return Err(Failure::usage(format!(
+            "{} holds the results of another run: --out DIR names another place, or remove it",
+            dir.display()
+        )));
+    }
     fs::create_dir_all(dir).map_err(unusable)?;
     let probe = dir.join(".squall-probe");
     File::create(&probe).and_then(|mut file| file.write_all(b"writable")).map_err(unusable)?;

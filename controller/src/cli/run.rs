@@ -88,7 +88,8 @@ pub async fn perform(args: Args) -> Ended {
         }
         None => {
             let regions = plan_args::agent_regions(&loaded.plan, args.agents, &args.regions)?;
-            embedded(&args, bundle, &regions).await
+            let sample_log = (!args.no_out).then(|| base.clone());
+            embedded(&args, bundle, &regions, sample_log).await
         }
     };
     if let Some(simulator) = simulator {
@@ -97,12 +98,12 @@ pub async fn perform(args: Args) -> Ended {
     ended
 }
 
-async fn embedded(args: &Args, bundle: PlanBundle, regions: &[Region]) -> Ended {
+async fn embedded(args: &Args, bundle: PlanBundle, regions: &[Region], sample_log: Option<PathBuf>) -> Ended {
     let store = EmbeddedStore::in_memory().map_err(|error| Failure::internal(error.to_string()))?;
     let mut cluster = Embedded::start(Arc::new(store)).map_err(|error| Failure::internal(error.to_string()))?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = (cores / regions.len().max(1)).max(1) as u32;
-    cluster.add_agents(regions, Some(workers));
+    cluster.add_agents(regions, Some(workers), sample_log.as_deref());
     let mut operator = Operator::on(cluster.channel(), "the embedded controller");
     let run = run_on(&mut operator, args, bundle, regions.len() as u32);
     tokio::pin!(run);
@@ -151,13 +152,26 @@ async fn conclude(operator: &mut Operator, args: &Args, run_id: &str, finished: 
     };
     if !args.quiet {
         report::show(&files);
+    } else if !finished.reason.is_empty() {
+        // Quiet is about figures; that there are none is worth a line.
+        note(&failure::wrapped(&format!("{}: {}", finished.verdict, finished.reason), failure::WIDTH));
     }
     if !args.no_out {
         let dir = args.out.clone().unwrap_or_else(|| PathBuf::from("squall-results").join(run_id));
-        results::write(&dir, &report::saved(&files))?;
+        results::write(&dir, &report::saved(&files)).map_err(|failure| not_saved(args, run_id, finished, &failure))?;
         if !args.quiet {
             note(&format!("results in {}", dir.display()));
         }
     }
     Ok(failure::code_of_verdict(&finished.verdict))
+}
+
+/// The run is over: what it came to must not be lost with its files.
+fn not_saved(args: &Args, run_id: &str, finished: &RunFinished, failure: &Failure) -> Failure {
+    let verdict = &finished.verdict;
+    let again = match &args.controller {
+        Some(url) => format!("`squall report {run_id} --out DIR --controller {url}` saves its results elsewhere"),
+        None => "but its results are lost: free some space, or name another place with --out DIR".to_owned(),
+    };
+    Failure { text: format!("{}; the run itself {verdict}, {again}", failure.text), code: failure.code }
 }

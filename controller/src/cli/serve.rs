@@ -4,7 +4,7 @@ use super::failure::{self, Ended, Failure};
 use super::output::note;
 use crate::fleet::{Controller, Options};
 use crate::service;
-use crate::store::EmbeddedStore;
+use crate::store::{EmbeddedStore, StoreError};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -26,7 +26,7 @@ Examples:
   squall serve --listen 0.0.0.0:7700 --data /var/lib/squall --insecure")]
 pub struct Args {
     /// Address and port
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7700")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7700", value_parser = address)]
     listen: SocketAddr,
     /// Where runs are kept
     #[arg(long, value_name = "DIR", default_value = "./squall-data")]
@@ -34,6 +34,10 @@ pub struct Args {
     /// Listen beyond this machine without TLS: anyone there can start load
     #[arg(long)]
     insecure: bool,
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "write an address and a port, e.g. 127.0.0.1:7700".to_owned())
 }
 
 /// Performs the command.
@@ -53,10 +57,14 @@ pub async fn perform(args: Args) -> Ended {
         _ => Failure::usage(format!("cannot listen on {}: {error}", args.listen)),
     })?;
     let address = listener.local_addr().map_err(|error| Failure::internal(error.to_string()))?;
-    std::fs::create_dir_all(&args.data)
-        .map_err(|error| Failure::usage(format!("cannot create {}: {error}", args.data.display())))?;
-    let store =
-        EmbeddedStore::open(&args.data.join("squall.redb")).map_err(|error| Failure::usage(error.to_string()))?;
+    std::fs::create_dir_all(&args.data).map_err(|error| {
+        let why = failure::in_words(&error);
+        Failure::usage(format!("cannot create {}: {why}; --data names another directory", args.data.display()))
+    })?;
+    let store = EmbeddedStore::open(&args.data.join("squall.redb")).map_err(|error| match error {
+        StoreError::Full(_) => Failure::internal(error.to_string()),
+        _ => Failure::usage(error.to_string()),
+    })?;
     let controller =
         Controller::start(Arc::new(store), Options::default()).map_err(|error| Failure::internal(error.to_string()))?;
     note(&format!(

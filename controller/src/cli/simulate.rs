@@ -25,9 +25,11 @@ pub async fn perform(args: Args) -> Ended {
     let config = match &args.config {
         None => Config::default(),
         Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))?;
-            Config::from_yaml_or_json(&text).map_err(|error| Failure::usage(error.to_string()))?
+            let text = std::fs::read_to_string(path).map_err(|error| {
+                Failure::usage(format!("cannot read {}: {}", path.display(), failure::in_words(&error)))
+            })?;
+            Config::from_yaml_or_json(&text)
+                .map_err(|error| Failure::usage(about_file(&path.display().to_string(), &error.to_string())))?
         }
     };
     let simulator = start(config).await?;
@@ -35,6 +37,14 @@ pub async fn perform(args: Args) -> Ended {
     tokio::signal::ctrl_c().await.map_err(|error| Failure::internal(error.to_string()))?;
     simulator.stop().await;
     Ok(failure::OK)
+}
+
+/// The parser does not know the file's name, and says first what it then shows in its place.
+fn about_file(name: &str, said: &str) -> String {
+    match said.split_once("\n --> <input>") {
+        Some((_, place)) => format!("{name} cannot be read\n --> {name}{place}"),
+        None => format!("{name}: {said}"),
+    }
 }
 
 async fn start(config: Config) -> Result<Simulator, Failure> {

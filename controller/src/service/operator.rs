@@ -52,7 +52,10 @@ impl OperatorService {
 
 fn resolve(store: &dyn Store, wanted: &str) -> Result<Result<StoredRun, String>, StoreError> {
     if wanted.is_empty() || wanted == "latest" {
-        return Ok(store.runs(1)?.pop().ok_or_else(|| "there is no run yet".to_owned()));
+        return Ok(store
+            .runs(1)?
+            .pop()
+            .ok_or_else(|| "there is no run yet; `squall run PLAN --controller URL` starts one".to_owned()));
     }
     if let Some(run) = store.run(wanted)? {
         return Ok(Ok(run));
@@ -150,8 +153,11 @@ impl Operator for OperatorService {
         let id = run.run_id.clone();
         let names = self.with_store(move |store| store.result_names(&id)).await?;
         if names.is_empty() {
-            let why = if run.has_ended() { "has no result" } else { "has not ended: its result comes at its end" };
-            return Err(Status::failed_precondition(format!("run {} {why} ({})", run.run_id, run.state)));
+            let why = match run.has_ended() {
+                true => format!("has no result ({})", run.state),
+                false => format!("has not ended yet; its result comes then: `squall watch {}`", run.run_id),
+            };
+            return Err(Status::failed_precondition(format!("run {} {why}", run.run_id)));
         }
         let (pieces, stream) = mpsc::channel(4);
         let store = self.controller.shared().store.clone();

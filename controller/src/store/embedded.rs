@@ -23,9 +23,15 @@ pub struct EmbeddedStore {
     database: Database,
 }
 
+/// The disk is full, or what we may use of it.
+fn has_no_space(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
+
 fn storage(error: StorageError) -> StoreError {
     match error {
-        StorageError::Io(io) if io.kind() == std::io::ErrorKind::StorageFull => StoreError::Full(io),
+        StorageError::Io(io) if has_no_space(&io) => StoreError::Full(io),
         other => StoreError::Failed(other.to_string()),
     }
 }
@@ -33,7 +39,7 @@ fn storage(error: StorageError) -> StoreError {
 /// Every kind of redb's errors, through its one sum of them.
 fn failed(error: impl Into<redb::Error>) -> StoreError {
     match error.into() {
-        redb::Error::Io(io) if io.kind() == std::io::ErrorKind::StorageFull => StoreError::Full(io),
+        redb::Error::Io(io) if has_no_space(&io) => StoreError::Full(io),
         other => StoreError::Failed(other.to_string()),
     }
 }
@@ -48,6 +54,7 @@ fn cannot_open(path: &Path, error: DatabaseError) -> StoreError {
         DatabaseError::Storage(StorageError::Io(source)) if source.kind() == std::io::ErrorKind::UnexpectedEof => {
             StoreError::Corrupt { path, detail: "it ends too early".to_owned() }
         }
+        DatabaseError::Storage(StorageError::Io(source)) if has_no_space(&source) => StoreError::Full(source),
         DatabaseError::Storage(StorageError::Io(source)) => StoreError::Open { path, source },
         other => StoreError::Corrupt { path, detail: other.to_string() },
     }

@@ -19,9 +19,9 @@ pub enum StoreError {
     Locked { path: PathBuf },
     #[error("{path} is not a readable Squall store ({detail}); move it away to begin with an empty one")]
     Corrupt { path: PathBuf, detail: String },
-    #[error("cannot open {path}: {source}")]
+    #[error("cannot open {path}: {source}; --data names another directory")]
     Open { path: PathBuf, source: std::io::Error },
-    #[error("the store has no space left: {0}")]
+    #[error("the store has no space left ({0}): free some, or choose a --data directory elsewhere")]
     Full(std::io::Error),
     #[error("the store failed: {0}")]
     Failed(String),

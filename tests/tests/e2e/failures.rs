@@ -158,7 +158,8 @@ fn load_stops_when_the_controller_stands_still() {
     let (nginx, cluster) = (Nginx::start(), Cluster::start(&REGIONS[..2]));
     let mut running = cluster.run(run(LONG).target(&nginx.url())).start();
     under_load(&mut running, &nginx);
-    // Connections stay open and nothing is said: only the lease can end the load.
+    // Connections stay open and nothing is said. What ends the load is the lease,
+    // or before it a keep-alive that nobody answers.
     cluster.freeze_controller();
     let frozen = Instant::now();
     let stopped_after = load_stopped(&nginx).duration_since(frozen);

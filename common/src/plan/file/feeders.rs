@@ -180,7 +180,9 @@ fn csv(text: &str) -> Result<Table, (u32, String)> {
     let mut rows = Vec::new();
     for (line, row) in records {
         if row.len() != columns.len() {
-            return Err((line, format!("{} fields where the header names {}", row.len(), columns.len())));
+            let fields = if row.len() == 1 { "field" } else { "fields" };
+            let message = format!("{} {fields} where the header names {}", row.len(), columns.len());
+            return Err((line, message));
         }
         rows.push(row);
     }

@@ -64,6 +64,16 @@ impl Builder<'_> {
                 return;
             }
             (None, Some(short)) => Some((short, Words::short(root))),
+            (Some(load), Some(_)) if matches!(load.place.origin, Origin::Flag(_)) => {
+                let long = load.entries().first().map_or("rate", |entry| entry.key.as_str());
+                let mut shorts = SHORT.iter().filter(|(_, of)| *of == long).map(|(short, _)| *short);
+                let here = shorts.clone().find(|short| root.entry(short).is_some());
+                let short = here.or(shorts.next()).unwrap_or(long);
+                let entry = load.entries().first().map_or(&load.place, |entry| &entry.key_place);
+                let problem = Problem::new(entry, "this plan is in the short form and has no `load`");
+                self.problems.push(problem.advice(format!("write `--set {short}=…`")));
+                return;
+            }
             (Some(_), Some(short)) => {
                 let entry = short.entries().first().map_or(&root.place, |entry| &entry.key_place);
                 let problem = Problem::new(entry, "`load` and the short form both say how much");

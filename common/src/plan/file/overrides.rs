@@ -61,7 +61,11 @@ fn path_of_url(url: &str) -> Option<String> {
 }
 
 fn set(root: &mut Node, key: &str, value: &str) -> Applied {
-    let place = Place::flag(&format!("--set {key}"));
+    // These have flags of their own.
+    let place = match key {
+        "seed" | "drain" => Place::flag(&format!("--{key}")),
+        _ => Place::flag(&format!("--set {key}")),
+    };
     let is_var = root.get("vars").is_some_and(|vars| vars.get(key).is_some() || vars.entry(key).is_some());
     let segments: Vec<&str> = if is_var { vec!["vars", key] } else { key.split('.').collect() };
     let is_known_root = PLAN.field(segments[0]).is_some();
@@ -72,7 +76,11 @@ fn set(root: &mut Node, key: &str, value: &str) -> Applied {
         let problem = Problem::new(&place, format!("`{key}` is neither a var nor a key of the plan"));
         return refuse(match nearest(segments[0], names) {
             Some(near) => problem.advice(format!("write `{near}`")),
-            None => problem.advice(format!("the vars are {}", quoted(vars.iter().map(|entry| entry.key.as_str())))),
+            None if vars.is_empty() => problem.advice("write a key as in the plan, e.g. `load.rate=50/s`"),
+            None => problem.advice(format!(
+                "the vars are {}; keys are written as in the plan, e.g. `load.rate=50/s`",
+                quoted(vars.iter().map(|entry| entry.key.as_str()))
+            )),
         });
     }
     descend(root, Kind::Object(&PLAN), &segments, value, &place, "")
@@ -181,6 +189,7 @@ fn not_there(name: &str, names: &[&str], walked: &str, place: &Place) -> Problem
     let problem = Problem::new(place, format!("`{walked}` has no `{name}`"));
     match nearest(name, names.iter().copied()) {
         Some(near) => problem.advice(format!("write `{walked}.{near}`")),
+        None if names.is_empty() => problem.advice("it is empty; add to it in the plan"),
         None => problem.advice(format!("it has {}", quoted(names.iter().copied()))),
     }
 }

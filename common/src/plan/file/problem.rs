@@ -193,8 +193,11 @@ fn show(f: &mut fmt::Formatter<'_>, label: &str, name: &str, text: &str, problem
 fn show_line(f: &mut fmt::Formatter<'_>, line: &str, place: &Place) -> fmt::Result {
     let number = place.line.to_string();
     let room = WIDTH - number.len() - 4;
-    let chars: Vec<char> =
-        line.chars().map(|c| if c == '\t' { ' ' } else { c }).map(|c| if c.is_control() { '?' } else { c }).collect();
+    let chars: Vec<char> = without_passwords(line)
+        .chars()
+        .map(|c| if c == '\t' { ' ' } else { c })
+        .map(|c| if c.is_control() { '?' } else { c })
+        .collect();
     let column = (place.column as usize).saturating_sub(1).min(chars.len());
     let end = (column + (place.length as usize).max(1)).min(chars.len().max(column + 1));
     let from = if chars.len() <= room || end < room { 0 } else { column.saturating_sub(room / 3) };
@@ -204,6 +207,21 @@ fn show_line(f: &mut fmt::Formatter<'_>, line: &str, place: &Place) -> fmt::Resu
     writeln!(f, " {gutter} |")?;
     writeln!(f, " {number} | {}", shown.trim_end())?;
     writeln!(f, " {gutter} | {}{}", " ".repeat(column - from), "^".repeat(carets))
+}
+
+/// What stands between `://` and `@` ends up in logs of builds, which are no place for passwords.
+pub(super) fn without_passwords(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(scheme) = rest.find("://") {
+        let (before, after) = rest.split_at(scheme + 3);
+        shown.push_str(before);
+        let ends = after.find(['/', '?', '#', '"', '\'', ' ', ',', '}']).unwrap_or(after.len());
+        let hidden = after[..ends].rfind('@').unwrap_or(0);
+        shown.extend(after[..hidden].chars().map(|_| '*'));
+        rest = &after[hidden..];
+    }
+    shown + rest
 }
 
 /// `text` after `lead`, broken at spaces, later lines indented below the first.

@@ -55,7 +55,7 @@ impl QuickPlan {
 
     /// The plan, or every problem, each naming its flag.
     pub fn load(&self) -> Result<LoadedPlan, PlanProblems> {
-        load_tree("quick", "", self.tree(), &self.files(), &self.overrides, Vec::new())
+        load_tree("this command line", "", self.tree(), &self.files(), &self.overrides, Vec::new())
     }
 
     fn text_data(&self) -> Option<&str> {

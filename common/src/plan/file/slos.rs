@@ -184,7 +184,13 @@ fn quantity(text: &str) -> Parsed<Quantity> {
 /// µs, a ratio or requests/s, by the quantity.
 fn limit(quantity: &Quantity, text: &str) -> Parsed<f64> {
     let parsed = match quantity {
-        Quantity::Latency { .. } => units::parse_duration(text).map(|duration| duration.as_micros() as f64),
+        Quantity::Latency { .. } => units::parse_duration(text)
+            .map(|duration| duration.as_micros() as f64)
+            // Of a latency, milliseconds are meant more often than seconds.
+            .map_err(|error| match error.message.ends_with("has no unit") {
+                true => units::InvalidUnit { advice: format!("write `{text}ms`"), ..error },
+                false => error,
+            }),
         Quantity::ErrorRate => units::parse_percent(text),
         Quantity::Throughput => units::parse_rate(text),
     };

@@ -3,7 +3,7 @@
 use super::build::Builder;
 use super::check::quoted;
 use super::node::Node;
-use super::problem::{Place, Problem};
+use super::problem::{Place, Problem, without_passwords};
 use super::suggest::nearest;
 use super::template::{Coding, Names};
 use crate::plan::{
@@ -23,7 +23,8 @@ pub(super) struct Url {
 
 /// Takes `http://host:port/path` apart; the error is a message and advice.
 pub(super) fn parse_url(text: &str) -> Result<Url, (String, String)> {
-    let wrong = |message: &str, advice: &str| Err((format!("`{text}` {message}"), advice.to_owned()));
+    let wrong =
+        |message: &str, advice: &str| Err((format!("`{}` {message}", without_passwords(text)), advice.to_owned()));
     let Some((scheme, rest)) = text.split_once("://") else {
         return wrong("has no scheme", &format!("write `http://{text}` or `https://{text}`"));
     };

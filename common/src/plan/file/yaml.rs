@@ -79,8 +79,7 @@ impl<'t> Composer<'t> {
                 let marker = *error.marker();
                 let at = place(Span::empty(marker));
                 Err(Box::new(
-                    Problem::new(&at, format!("this is not YAML: {}", error.info()))
-                        .advice("quote texts that hold `: `, ` #`, `{` or `%`, and indent with spaces"),
+                    Problem::new(&at, format!("this is not YAML: {}", error.info())).advice(advice_on(error.info())),
                 ))
             }
             None => Ok((Event::StreamEnd, Span::default())),
@@ -204,5 +203,18 @@ fn place(span: Span) -> Place {
         column: span.start.col() as u32 + 1,
         length: length.max(1) as u32,
         end_line: span.end.line().max(span.start.line()).max(1) as u32,
+    }
+}
+
+/// The parser says what it stumbled over; people look for what they wrote.
+fn advice_on(stumbled: &str) -> &'static str {
+    if stumbled.contains("tab") {
+        "indent with spaces, not with tabs"
+    } else if stumbled.contains("flow mapping") {
+        "end what `{` begins with `}`, with `,` between its entries"
+    } else if stumbled.contains("flow sequence") {
+        "end what `[` begins with `]`, with `,` between its items"
+    } else {
+        "quote texts that hold `: `, ` #`, `{` or `%`, and indent with spaces"
     }
 }
