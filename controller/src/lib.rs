@@ -1,3 +1,33 @@
 //! Squall's cluster brain, CLI and reports.
+//!
+//! Deciding is pure: [`registry`] (who is in the fleet) and [`run`] (what a run
+//! does next). Performing is thin: [`service`] speaks gRPC, [`fleet`] holds
+//! agents and live runs, one `driver` task owns each run, [`store`] keeps what
+//! must survive. [`embedded`] is all of it in one process, by the same code.
+//! A run that has ended becomes a record (`conclusion`), the record a
+//! [`report`]. [`cli`] is what people touch.
 
+mod agent_seam;
+mod bundle;
+pub mod cli;
+mod conclusion;
+mod driver;
+pub mod embedded;
+mod events;
+pub mod fleet;
+mod frames;
+pub mod in_process;
+mod live;
+mod plan_source;
+pub mod preview;
+pub mod registry;
 pub mod report;
+mod reporting;
+pub mod run;
+pub mod service;
+pub mod store;
+mod submit;
+pub mod terminal;
+
+#[cfg(test)]
+mod session_tests;

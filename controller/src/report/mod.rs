@@ -1,5 +1,23 @@
 //! A finished run as text and files: events in, bytes out.
 
+mod caveats;
+mod coverage;
+mod files;
+#[cfg(test)]
+pub(crate) mod fixture;
+pub mod hlog;
+mod names;
+pub(crate) mod numbers;
+pub mod progress;
 mod record;
+mod requests;
+mod summary;
+mod tables;
+mod terminal;
+pub mod timeseries;
 
+pub use caveats::caveats;
+pub use files::{files, summary_json};
 pub use record::{AgentRecord, RunRecord};
+pub use summary::{SCHEMA, summary};
+pub use terminal::render;

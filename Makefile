@@ -1,0 +1,54 @@
+# What a fresh machine needs beside the Rust toolchain, a C compiler and apt is
+# installed by the targets themselves. See CONTRIBUTING.md.
+
+CARGO ?= cargo
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+RELEASE := target/release
+
+.PHONY: run demo build check test bench fmt lint unit need-build need-test need-bench clean
+
+## run: build, then the quickstart plan on an embedded cluster against the embedded simulator
+run: build
+	$(RELEASE)/squall run examples/quickstart.yaml --simulate
+
+## demo: a controller process and three agent processes in three regions, one plan, one result
+demo: build
+	deploy/demo
+
+## build: the release binaries
+build: need-build
+	$(CARGO) build --release --locked -p squall-controller -p squall-agent --bins
+
+## check: the inner loop: format, lints as errors, unit tests
+check: lint unit
+
+fmt:
+	$(CARGO) fmt --all
+
+lint: need-build
+	$(CARGO) fmt --all -- --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+unit: need-build
+	$(CARGO) test --workspace --exclude squall-tests --locked
+
+## test: everything that must pass before a change lands
+test: need-build need-test lint
+	$(CARGO) build --workspace --bins --locked
+	$(CARGO) test --workspace --locked
+
+## bench: side by side with peers in one run, ratios as a table
+bench: build need-bench
+	$(CARGO) run --release --locked -p squall-bench
+
+need-build:
+	@command -v protoc >/dev/null || $(SUDO) deploy/install-packages protobuf-compiler
+
+need-test:
+	@[ -x /usr/sbin/nginx ] && command -v openssl >/dev/null || $(SUDO) deploy/install-packages nginx-light openssl
+
+need-bench: need-test
+	@command -v wrk >/dev/null && command -v taskset >/dev/null || $(SUDO) deploy/install-packages wrk util-linux
+
+clean:
+	$(CARGO) clean

@@ -1,0 +1,80 @@
+//! The operator's side of a controller, near or far: the same client for both.
+
+use super::failure::Failure;
+use crate::bundle::{MAX_MESSAGE_BYTES, sha256};
+use clap::Args;
+use squall_proto::operator_client::OperatorClient;
+use squall_proto::{GetResultRequest, RunUpdate, WatchRunRequest};
+use std::time::Duration;
+use tonic::Streaming;
+use tonic::transport::{Channel, Endpoint};
+
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+/// Where a controller is.
+#[derive(Args, Clone, Debug)]
+pub struct At {
+    /// The controller
+    #[arg(long, value_name = "URL", env = "SQUALL_CONTROLLER", default_value = "http://127.0.0.1:7700")]
+    pub controller: String,
+}
+
+/// A connected operator.
+pub struct Operator {
+    pub grpc: OperatorClient<Channel>,
+    /// For messages.
+    pub name: String,
+}
+
+impl Operator {
+    pub fn on(channel: Channel, name: &str) -> Self {
+        let grpc = OperatorClient::new(channel)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        Self { grpc, name: name.to_owned() }
+    }
+
+    pub async fn connect(url: &str) -> Result<Self, Failure> {
+        let with_scheme = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
+        let endpoint = Endpoint::from_shared(with_scheme.clone())
+            .map_err(|_| Failure::usage(format!("`{url}` is not a URL: write e.g. http://10.0.0.5:7700")))?;
+        if endpoint.uri().scheme_str() == Some("https") {
+            return Err(Failure::usage("controllers are reached over http; TLS comes with a later version"));
+        }
+        let endpoint = endpoint
+            .connect_timeout(CONNECT_WITHIN)
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(KEEP_ALIVE)
+            .tcp_nodelay(true);
+        let channel = endpoint.connect().await.map_err(|_| Failure::unreachable(&with_scheme))?;
+        Ok(Self::on(channel, &with_scheme))
+    }
+
+    pub fn failure(&self, status: &tonic::Status) -> Failure {
+        Failure::from_status(&self.name, status)
+    }
+
+    pub async fn watch(&mut self, run_id: &str) -> Result<Streaming<RunUpdate>, Failure> {
+        let watching = self.grpc.watch_run(WatchRunRequest { run_id: run_id.to_owned() }).await;
+        Ok(watching.map_err(|status| self.failure(&status))?.into_inner())
+    }
+
+    /// Every file of a run's result, each held against its digest.
+    pub async fn result(&mut self, run_id: &str) -> Result<Vec<(String, Vec<u8>)>, Failure> {
+        let asked = self.grpc.get_result(GetResultRequest { run_id: run_id.to_owned() }).await;
+        let mut pieces = asked.map_err(|status| self.failure(&status))?.into_inner();
+        let mut files: Vec<(String, Vec<u8>)> = Vec::new();
+        while let Some(piece) = pieces.message().await.map_err(|status| self.failure(&status))? {
+            if files.last().is_none_or(|(name, _)| *name != piece.name) {
+                files.push((piece.name.clone(), Vec::new()));
+            }
+            let Some((name, bytes)) = files.last_mut() else { continue };
+            bytes.extend_from_slice(&piece.piece);
+            if !piece.sha256.is_empty() && sha256(bytes) != piece.sha256 {
+                return Err(Failure::internal(format!("{name} was damaged on its way from the controller")));
+            }
+        }
+        Ok(files)
+    }
+}

@@ -1,0 +1,117 @@
+//! `squall serve`: a controller that agents and operators dial.
+
+use super::failure::{self, Ended, Failure};
+use super::output::note;
+use crate::fleet::{Controller, Options};
+use crate::service;
+use crate::store::EmbeddedStore;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_stream::wrappers::TcpListenerStream;
+
+/// Live runs have this long to end once the controller is told to stop.
+const STOP_WITHIN: Duration = Duration::from_secs(60);
+
+/// Serves a controller for agents on other machines
+///
+/// Ctrl-C stops live runs gracefully, then the controller; a second one ends it
+/// at once.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  squall serve
+  squall serve --listen 0.0.0.0:7700 --data /var/lib/squall --insecure")]
+pub struct Args {
+    /// Address and port
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7700")]
+    listen: SocketAddr,
+    /// Where runs are kept
+    #[arg(long, value_name = "DIR", default_value = "./squall-data")]
+    data: PathBuf,
+    /// Listen beyond this machine without TLS: anyone there can start load
+    #[arg(long)]
+    insecure: bool,
+}
+
+/// Performs the command.
+pub async fn perform(args: Args) -> Ended {
+    if !args.listen.ip().is_loopback() && !args.insecure {
+        return Err(Failure::usage(format!(
+            "{} can be reached from other machines and there is no TLS yet: whoever reaches it can send load \
+             anywhere. Add --insecure if that network is yours",
+            args.listen
+        )));
+    }
+    let listener = tokio::net::TcpListener::bind(args.listen).await.map_err(|error| match error.kind() {
+        ErrorKind::AddrInUse => Failure::usage(format!(
+            "{} is in use: a controller may be running there; --listen names another port",
+            args.listen
+        )),
+        _ => Failure::usage(format!("cannot listen on {}: {error}", args.listen)),
+    })?;
+    let address = listener.local_addr().map_err(|error| Failure::internal(error.to_string()))?;
+    std::fs::create_dir_all(&args.data)
+        .map_err(|error| Failure::usage(format!("cannot create {}: {error}", args.data.display())))?;
+    let store =
+        EmbeddedStore::open(&args.data.join("squall.redb")).map_err(|error| Failure::usage(error.to_string()))?;
+    let controller =
+        Controller::start(Arc::new(store), Options::default()).map_err(|error| Failure::internal(error.to_string()))?;
+    note(&format!(
+        "controller on http://{address}, runs kept in {}\n\
+         agents:  squall-agent --controller http://{address} --region cloud/region\n\
+         runs:    squall run PLAN --controller http://{address}",
+        args.data.display()
+    ));
+    let shutdown = stop_on_signal(controller.clone());
+    let served = service::router(&controller).serve_with_incoming_shutdown(TcpListenerStream::new(listener), shutdown);
+    tokio::select! {
+        served = served => served.map_err(|error| Failure::internal(format!("the controller failed: {error}")))?,
+        // Open streams (agents, watchers) would keep a graceful end waiting for ever.
+        () = after_stop(controller) => {}
+    }
+    Ok(failure::OK)
+}
+
+/// Ends when asked to by Ctrl-C or SIGTERM.
+async fn asked_to_stop() {
+    let interrupted = tokio::signal::ctrl_c();
+    match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        Ok(mut terminated) => tokio::select! {
+            _ = interrupted => {}
+            _ = terminated.recv() => {}
+        },
+        Err(error) => {
+            tracing::warn!(%error, "cannot listen for SIGTERM");
+            let _ = interrupted.await;
+        }
+    }
+}
+
+async fn stop_on_signal(controller: Controller) {
+    asked_to_stop().await;
+    controller.stop_runs(false, "the controller was stopped");
+}
+
+/// Ends once every run has, after the signal.
+async fn after_stop(controller: Controller) {
+    asked_to_stop().await;
+    if controller.live_runs() > 0 {
+        note("stopping live runs (again: stop now)");
+    }
+    let ended = async {
+        while controller.live_runs() > 0 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::select! {
+        ended = tokio::time::timeout(STOP_WITHIN, ended) => {
+            if ended.is_err() {
+                tracing::warn!("runs did not end in time; they will be shown as interrupted");
+            }
+        }
+        () = asked_to_stop() => {}
+    }
+}

@@ -1,0 +1,68 @@
+//! A whole cluster in this process: the controller and its agents, speaking
+//! the protocol they would speak over a network.
+
+use crate::agent_seam::{self, AgentEnd, AgentOptions};
+use crate::fleet::{Controller, Options};
+use crate::in_process::InProcess;
+use crate::store::{Store, StoreError};
+use squall_common::plan::Region;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tonic::transport::Channel;
+
+/// Released agents end within this, or are cut off.
+const RELEASE_WITHIN: Duration = Duration::from_secs(5);
+
+/// A controller and its agents.
+pub struct Embedded {
+    controller: Controller,
+    transport: InProcess,
+    agents: JoinSet<AgentEnd>,
+    shutdown: watch::Sender<bool>,
+}
+
+impl Embedded {
+    /// Starts a controller without agents.
+    pub fn start(store: Arc<dyn Store>) -> Result<Self, StoreError> {
+        let controller = Controller::start(store, Options::embedded())?;
+        let transport = InProcess::serve(&controller);
+        Ok(Self { controller, transport, agents: JoinSet::new(), shutdown: watch::Sender::new(false) })
+    }
+
+    /// Starts one agent for each region given. `workers`: threads of each; `None`: all cores, shared.
+    pub fn add_agents(&mut self, regions: &[Region], workers: Option<u32>) {
+        for (number, region) in (1..).zip(regions) {
+            let slot = Some(format!("{}-{number}", region.as_str().replace('/', "-")));
+            let options = AgentOptions { region: region.clone(), slot, workers, sample_log: None };
+            self.agents.spawn(agent_seam::run(self.transport.channel(), options, self.shutdown.subscribe()));
+        }
+    }
+
+    /// For the operator's client.
+    pub fn channel(&self) -> Channel {
+        self.transport.channel()
+    }
+
+    /// Why an agent ended while it was still needed, once one has.
+    pub async fn agent_ended(&mut self) -> String {
+        match self.agents.join_next().await {
+            Some(Ok(AgentEnd::Refused(reason) | AgentEnd::Incompatible(reason) | AgentEnd::Lost(reason))) => reason,
+            Some(Ok(AgentEnd::Released | AgentEnd::Drained)) => "an agent ended before the run did".to_owned(),
+            Some(Err(panic)) => format!("an agent failed: {panic}"),
+            // No agents: nothing to end.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Releases the agents and waits for them, within bounds.
+    pub async fn stop(mut self) {
+        self.controller.release_agents("the run is over");
+        let all_ended = async { while self.agents.join_next().await.is_some() {} };
+        if tokio::time::timeout(RELEASE_WITHIN, all_ended).await.is_err() {
+            self.shutdown.send_replace(true);
+            tracing::warn!(still_running = self.agents.len(), "agents did not end when released");
+        }
+    }
+}

@@ -1,0 +1,465 @@
+//! The life of one run, as a value: an event and an instant in, commands out.
+//!
+//! preparing → armed → started → draining → concluding → done
+//!
+//! Every wait has a deadline with a name. An agent that refuses, never arms,
+//! stops early or vanishes ends the run: the others are stopped, what they
+//! measured is kept, and the hole is named. Nothing here sends, stores or looks
+//! at a clock; `driver.rs` performs the commands in their order.
+
+use std::time::Duration;
+
+/// Position of an agent in the run.
+pub type Place = usize;
+
+/// Where a run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// Agents validate, resolve, connect.
+    Preparing,
+    /// All are armed and know when to start.
+    Armed,
+    /// Load is offered.
+    Started,
+    /// No new requests; those in flight may end.
+    Draining,
+    /// The result is made.
+    Concluding,
+    Done,
+}
+
+impl Stage {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Preparing => "preparing",
+            Self::Armed => "armed",
+            Self::Started => "running",
+            Self::Draining => "draining",
+            Self::Concluding => "concluding",
+            Self::Done => "done",
+        }
+    }
+}
+
+/// How long each wait may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub arm: Duration,
+    /// From the decision to start to the start, at least; four times the worst round trip if that is more.
+    pub start_margin: Duration,
+    /// Beyond the end of the drain, for the last snapshots.
+    pub finish_grace: Duration,
+    /// After a stop that does not wait for requests in flight.
+    pub stop_now: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            arm: Duration::from_secs(30),
+            start_margin: Duration::from_secs(2),
+            finish_grace: Duration::from_secs(15),
+            stop_now: Duration::from_secs(5),
+        }
+    }
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    Armed {
+        agent: Place,
+        worst_rtt_ns: u64,
+    },
+    NotArmed {
+        agent: Place,
+        reason: String,
+    },
+    /// A snapshot was stored and merged.
+    Merged {
+        agent: Place,
+        sequence: u64,
+        last_interval: u32,
+    },
+    /// The agent's load ended and `last_sequence` snapshots tell all of it.
+    Finished {
+        agent: Place,
+        last_sequence: u64,
+        ended_by: String,
+    },
+    /// Silent, superseded, left, or its messages can't be read.
+    Lost {
+        agent: Place,
+        reason: String,
+    },
+    /// The plan cannot go on for a reason of the controller's own.
+    Failed {
+        reason: String,
+    },
+    StopRequested {
+        now: bool,
+        reason: String,
+    },
+    /// Time passed.
+    Tick,
+    /// The result is stored.
+    Concluded,
+}
+
+/// What is to be done, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Write this down before performing what follows.
+    Enter(Stage),
+    Prepare {
+        agent: Place,
+    },
+    Go {
+        agent: Place,
+        start_at_ns: u64,
+    },
+    Stop {
+        agent: Place,
+        now: bool,
+        reason: String,
+    },
+    /// No longer part of the run: no lease, no commands.
+    Dismiss {
+        agent: Place,
+    },
+    Conclude(Outcome),
+}
+
+/// A stretch of an agent's time that will never be in the result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    pub agent: Place,
+    pub first_interval: u32,
+    pub reason: String,
+}
+
+/// How a run ended, before anything is judged.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// The common start on the controller's clock; `None`: it never started.
+    pub start_at_ns: Option<u64>,
+    /// Why an operator or the start ended it.
+    pub aborted: Option<String>,
+    pub missing: Vec<Missing>,
+    /// Load was ended before the schedule's end.
+    pub stopped_early: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum AgentState {
+    Arming,
+    Armed {
+        worst_rtt_ns: u64,
+    },
+    /// Told when to start; `last_sequence` once it has said it is finished.
+    Going {
+        last_sequence: Option<u64>,
+    },
+    Finished,
+    Gone,
+}
+
+#[derive(Clone, Debug)]
+struct AgentTrack {
+    state: AgentState,
+    merged: u64,
+    /// The first second that has not come.
+    next_interval: u32,
+    told_to_stop: bool,
+    missing: Option<String>,
+}
+
+/// A run between two events.
+#[derive(Clone, Debug)]
+pub struct Run {
+    stage: Stage,
+    limits: Limits,
+    agents: Vec<AgentTrack>,
+    offered: Option<Duration>,
+    drain: Duration,
+    deadline_ns: Option<u64>,
+    start_at_ns: Option<u64>,
+    aborted: Option<String>,
+    stopped_early: bool,
+    stopped_now: bool,
+}
+
+fn ns(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl Run {
+    /// Begins a run on `agents` agents. `offered`: how long the plan offers load, if that is known.
+    pub fn begin(
+        now_ns: u64,
+        agents: usize,
+        offered: Option<Duration>,
+        drain: Duration,
+        limits: Limits,
+    ) -> (Self, Vec<Command>) {
+        let track =
+            AgentTrack { state: AgentState::Arming, merged: 0, next_interval: 0, told_to_stop: false, missing: None };
+        let run = Self {
+            stage: Stage::Preparing,
+            limits,
+            agents: vec![track; agents],
+            offered,
+            drain,
+            deadline_ns: Some(now_ns.saturating_add(ns(limits.arm))),
+            start_at_ns: None,
+            aborted: None,
+            stopped_early: false,
+            stopped_now: false,
+        };
+        let mut commands = vec![Command::Enter(Stage::Preparing)];
+        commands.extend((0..agents).map(|agent| Command::Prepare { agent }));
+        (run, commands)
+    }
+
+    pub fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    pub fn start_at_ns(&self) -> Option<u64> {
+        self.start_at_ns
+    }
+
+    /// When load ends by the plan.
+    pub fn load_end_ns(&self) -> Option<u64> {
+        Some(self.start_at_ns?.saturating_add(ns(self.offered?)))
+    }
+
+    /// Whether the agent still takes part.
+    pub fn is_here(&self, agent: Place) -> bool {
+        self.agents.get(agent).is_some_and(|track| track.state != AgentState::Gone)
+    }
+
+    /// Whether something is still to come from the agent.
+    pub fn is_awaited(&self, agent: Place) -> bool {
+        self.is_here(agent) && self.agents[agent].state != AgentState::Finished
+    }
+
+    /// One step.
+    pub fn step(mut self, now_ns: u64, event: Event) -> (Self, Vec<Command>) {
+        let mut commands = Vec::new();
+        if self.stage < Stage::Concluding {
+            self.follow(now_ns, event, &mut commands);
+            self.advance(now_ns, &mut commands);
+        } else if self.stage == Stage::Concluding && event == Event::Concluded {
+            self.enter(Stage::Done, &mut commands);
+        }
+        (self, commands)
+    }
+
+    fn follow(&mut self, now_ns: u64, event: Event, commands: &mut Vec<Command>) {
+        match event {
+            Event::Armed { agent, worst_rtt_ns } => {
+                if self.stage == Stage::Preparing && self.state(agent) == Some(&AgentState::Arming) {
+                    self.agents[agent].state = AgentState::Armed { worst_rtt_ns };
+                }
+            }
+            Event::NotArmed { agent, reason } => {
+                self.lose(now_ns, agent, format!("refused the plan: {reason}"), commands)
+            }
+            Event::Merged { agent, sequence, last_interval } => {
+                if self.is_here(agent) {
+                    let track = &mut self.agents[agent];
+                    track.merged = track.merged.max(sequence);
+                    track.next_interval = track.next_interval.max(last_interval.saturating_add(1));
+                }
+            }
+            Event::Finished { agent, last_sequence, ended_by } => {
+                self.finish(now_ns, agent, last_sequence, &ended_by, commands);
+            }
+            Event::Lost { agent, reason } => self.lose(now_ns, agent, reason, commands),
+            Event::Failed { reason } => self.stop(now_ns, false, reason, commands),
+            Event::StopRequested { now, reason } => {
+                // The second request does not wait any longer.
+                let now = now || self.aborted.is_some();
+                self.stop(now_ns, now, reason, commands);
+            }
+            Event::Tick | Event::Concluded => {}
+        }
+    }
+
+    fn state(&self, agent: Place) -> Option<&AgentState> {
+        self.agents.get(agent).map(|track| &track.state)
+    }
+
+    fn finish(&mut self, now_ns: u64, agent: Place, last_sequence: u64, ended_by: &str, commands: &mut Vec<Command>) {
+        let Some(AgentState::Going { last_sequence: known }) = self.agents.get_mut(agent).map(|track| &mut track.state)
+        else {
+            return;
+        };
+        *known = Some(last_sequence);
+        let track = &mut self.agents[agent];
+        let as_meant = matches!(ended_by, "schedule" | "limit") || track.told_to_stop;
+        if !as_meant {
+            track.missing = Some(format!("its load ended early ({ended_by})"));
+            self.end_load_early(now_ns, "an agent's load ended early", commands);
+        }
+    }
+
+    /// The agent is gone, for this run.
+    fn lose(&mut self, now_ns: u64, agent: Place, reason: String, commands: &mut Vec<Command>) {
+        if !self.is_awaited(agent) {
+            return;
+        }
+        let track = &mut self.agents[agent];
+        track.state = AgentState::Gone;
+        track.missing = Some(reason.clone());
+        commands.push(Command::Dismiss { agent });
+        if self.stage == Stage::Preparing {
+            self.aborted.get_or_insert(format!("the run never started: {}", Subject(agent, &reason)));
+        } else {
+            self.end_load_early(now_ns, &format!("agent lost: {reason}"), commands);
+        }
+    }
+
+    /// Others stop gracefully because one is missing.
+    fn end_load_early(&mut self, now_ns: u64, reason: &str, commands: &mut Vec<Command>) {
+        if self.stage < Stage::Draining {
+            self.stopped_early = true;
+            self.drain_until(now_ns.saturating_add(ns(self.drain)).saturating_add(ns(self.limits.finish_grace)));
+            self.enter(Stage::Draining, commands);
+            self.tell_to_stop(false, reason, commands);
+        }
+    }
+
+    fn stop(&mut self, now_ns: u64, now: bool, reason: String, commands: &mut Vec<Command>) {
+        self.aborted.get_or_insert_with(|| reason.clone());
+        if self.stage == Stage::Preparing || (self.stopped_now && now) {
+            return;
+        }
+        self.stopped_early = true;
+        self.stopped_now |= now;
+        let wait = if now { self.limits.stop_now } else { self.drain.saturating_add(self.limits.finish_grace) };
+        self.drain_until(now_ns.saturating_add(ns(wait)));
+        if self.stage < Stage::Draining {
+            self.enter(Stage::Draining, commands);
+        }
+        self.tell_to_stop(now, &reason, commands);
+    }
+
+    fn drain_until(&mut self, until_ns: u64) {
+        self.deadline_ns = Some(self.deadline_ns.map_or(until_ns, |before| before.min(until_ns)));
+    }
+
+    fn tell_to_stop(&mut self, now: bool, reason: &str, commands: &mut Vec<Command>) {
+        for (agent, track) in self.agents.iter_mut().enumerate() {
+            if !matches!(track.state, AgentState::Finished | AgentState::Gone) {
+                track.told_to_stop = true;
+                commands.push(Command::Stop { agent, now, reason: reason.to_owned() });
+            }
+        }
+    }
+
+    fn enter(&mut self, stage: Stage, commands: &mut Vec<Command>) {
+        self.stage = stage;
+        commands.push(Command::Enter(stage));
+    }
+
+    /// What follows from where everything stands now.
+    fn advance(&mut self, now_ns: u64, commands: &mut Vec<Command>) {
+        self.complete_agents();
+        if self.deadline_ns.is_some_and(|deadline| now_ns >= deadline) {
+            self.give_up(now_ns, commands);
+        }
+        if self.stage == Stage::Preparing {
+            if self.aborted.is_some() {
+                self.tell_to_stop(true, "the run does not start", commands);
+                return self.conclude(commands);
+            }
+            self.go_when_armed(now_ns, commands);
+        }
+        if self.stage == Stage::Armed && self.start_at_ns.is_some_and(|start| now_ns >= start) {
+            self.enter(Stage::Started, commands);
+        }
+        if self.stage == Stage::Started && self.load_end_ns().is_some_and(|end| now_ns >= end) {
+            self.enter(Stage::Draining, commands);
+        }
+        let all_in = (0..self.agents.len()).all(|agent| !self.is_awaited(agent));
+        if self.stage > Stage::Preparing && all_in {
+            self.conclude(commands);
+        }
+    }
+
+    fn complete_agents(&mut self) {
+        for track in &mut self.agents {
+            if matches!(track.state, AgentState::Going { last_sequence: Some(last) } if track.merged >= last) {
+                track.state = AgentState::Finished;
+            }
+        }
+    }
+
+    /// The deadline of this stage has passed.
+    fn give_up(&mut self, now_ns: u64, commands: &mut Vec<Command>) {
+        let preparing = self.stage == Stage::Preparing;
+        for agent in 0..self.agents.len() {
+            let track = &self.agents[agent];
+            let reason = match &track.state {
+                AgentState::Arming => format!("did not arm within {} s", self.limits.arm.as_secs()),
+                AgentState::Going { last_sequence: Some(last) } => {
+                    format!("{} of its {last} snapshots never came", last.saturating_sub(track.merged))
+                }
+                AgentState::Going { last_sequence: None } => "did not finish in time".to_owned(),
+                AgentState::Armed { .. } | AgentState::Finished | AgentState::Gone => continue,
+            };
+            self.lose(now_ns, agent, reason, commands);
+        }
+        if preparing {
+            self.aborted.get_or_insert_with(|| "the run never started".to_owned());
+        }
+    }
+
+    fn go_when_armed(&mut self, now_ns: u64, commands: &mut Vec<Command>) {
+        let worst = self.agents.iter().try_fold(0, |worst: u64, track| match track.state {
+            AgentState::Armed { worst_rtt_ns } => Some(worst.max(worst_rtt_ns)),
+            _ => None,
+        });
+        let Some(worst_rtt_ns) = worst else { return };
+        let margin_ns = ns(self.limits.start_margin).max(worst_rtt_ns.saturating_mul(4)).min(ns(self.limits.arm));
+        let start_at_ns = now_ns.saturating_add(margin_ns);
+        self.start_at_ns = Some(start_at_ns);
+        let last_word = ns(self.drain).saturating_add(ns(self.limits.finish_grace));
+        self.deadline_ns = self.load_end_ns().map(|end| end.saturating_add(last_word));
+        self.enter(Stage::Armed, commands);
+        for (agent, track) in self.agents.iter_mut().enumerate() {
+            track.state = AgentState::Going { last_sequence: None };
+            commands.push(Command::Go { agent, start_at_ns });
+        }
+    }
+
+    fn conclude(&mut self, commands: &mut Vec<Command>) {
+        self.enter(Stage::Concluding, commands);
+        let started = self.start_at_ns.is_some();
+        let missing = self.agents.iter().enumerate().filter(|_| started).filter_map(|(agent, track)| {
+            let reason = track.missing.clone()?;
+            Some(Missing { agent, first_interval: track.next_interval, reason })
+        });
+        commands.push(Command::Conclude(Outcome {
+            start_at_ns: self.start_at_ns,
+            missing: missing.collect(),
+            aborted: self.aborted.clone(),
+            stopped_early: self.stopped_early,
+        }));
+    }
+}
+
+/// `agent #2: reason`; the driver puts the slot's name in its place.
+struct Subject<'a>(Place, &'a str);
+
+impl std::fmt::Display for Subject<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "agent #{}: {}", self.0, self.1)
+    }
+}
+
+#[cfg(test)]
+#[path = "run_tests.rs"]
+mod tests;

@@ -1,0 +1,119 @@
+//! A bundle and a fleet → a run that has begun, or why it cannot.
+
+use crate::driver::{self, Start};
+use crate::events::unix_ms;
+use crate::fleet::{Member, Shared};
+use crate::plan_source;
+use crate::run::Stage;
+use crate::store::{StoreError, StoredRun};
+use prost::Message;
+use squall_common::plan::{Plan, Region};
+use squall_common::split::{Share, agent_weights};
+use squall_proto::SubmitRunRequest;
+use std::sync::Arc;
+use std::time::Duration;
+use thiserror::Error;
+use tokio::time::Instant;
+
+/// Waiting for agents is bounded, whatever is asked for.
+const LONGEST_WAIT: Duration = Duration::from_secs(3_600);
+
+/// Why a run did not begin.
+#[derive(Debug, Error)]
+pub enum NotSubmitted {
+    /// Every problem of the plan, as it is to be shown.
+    #[error("{0}")]
+    Plan(String),
+    #[error("{0}")]
+    Agents(String),
+    #[error("agent `{agent}` works for run {run} (`{name}`): wait for its end, or stop it: squall stop {run}")]
+    Busy { agent: String, run: String, name: String },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Agents and what each carries, by load.
+type Dealt = (Vec<Member>, Vec<Vec<Share>>);
+
+pub(crate) async fn submit(shared: &Arc<Shared>, request: SubmitRunRequest) -> Result<String, NotSubmitted> {
+    let bundle = request.bundle.unwrap_or_default();
+    let loaded = plan_source::load(&bundle).map_err(NotSubmitted::Plan)?;
+    let deadline = Instant::now() + Duration::from_millis(request.wait_for_agents_ms).min(LONGEST_WAIT);
+    let (members, shares) = wait_for_agents(shared, &loaded.plan, request.min_agents as usize, deadline).await?;
+
+    let run_id = ulid::Ulid::new().to_string();
+    let name = loaded.plan.name.clone();
+    let ends = shared.claim(&run_id, &name, &members).map_err(|agent| {
+        NotSubmitted::Agents(format!("agent `{agent}` was taken or left while the run was submitted; submit it again"))
+    })?;
+    let status = StoredRun {
+        run_id: run_id.clone(),
+        name,
+        state: Stage::Preparing.name().to_owned(),
+        created_unix_ms: unix_ms(),
+        ..StoredRun::default()
+    };
+    let (store, stored, bytes) = (shared.store.clone(), status.clone(), bundle.encode_to_vec());
+    let created = tokio::task::spawn_blocking(move || store.create_run(&stored, &bytes)).await;
+    let created = created.unwrap_or_else(|panic| Err(StoreError::Failed(panic.to_string())));
+    if let Err(error) = created {
+        shared.retire(&run_id, &members);
+        return Err(error.into());
+    }
+    tracing::info!(run = %run_id, agents = members.len(), "run submitted");
+    let start = Start { run_id: run_id.clone(), bundle, loaded, members, shares, status };
+    tokio::spawn(driver::drive(shared.clone(), start, ends));
+    Ok(run_id)
+}
+
+/// Deals the plan to the agents that are there, once there are enough.
+async fn wait_for_agents(shared: &Shared, plan: &Plan, least: usize, deadline: Instant) -> Result<Dealt, NotSubmitted> {
+    let mut changes = shared.changes();
+    loop {
+        changes.mark_unchanged();
+        let refusal = match deal(plan, &shared.fleet(), least) {
+            Err(refusal @ NotSubmitted::Agents(_)) => refusal,
+            settled => return settled,
+        };
+        let changed = tokio::time::timeout_at(deadline, changes.changed()).await;
+        if !matches!(changed, Ok(Ok(()))) {
+            return Err(refusal);
+        }
+    }
+}
+
+/// Splits every load over the connected agents; those that would carry nothing are left out.
+fn deal(plan: &Plan, fleet: &[(Member, Option<(String, String)>)], least: usize) -> Result<Dealt, NotSubmitted> {
+    let least = least.max(1);
+    if fleet.len() < least {
+        return Err(NotSubmitted::Agents(format!(
+            "{} of {least} agents are connected; start one: squall-agent --controller URL --region R",
+            fleet.len()
+        )));
+    }
+    let regions: Vec<Region> = fleet.iter().map(|(member, _)| member.region.clone()).collect();
+    let by_load: Vec<Vec<u32>> = plan
+        .loads
+        .iter()
+        .map(|load| agent_weights(load, &regions))
+        .collect::<Result<_, _>>()
+        .map_err(|cannot| NotSubmitted::Agents(cannot.to_string()))?;
+    let carrying: Vec<usize> =
+        (0..fleet.len()).filter(|&place| by_load.iter().any(|weights| weights[place] > 0)).collect();
+    if let Some((member, Some((run, name)))) =
+        carrying.iter().map(|&place| &fleet[place]).find(|(_, run)| run.is_some())
+    {
+        let (agent, run, name) = (member.slot.clone(), run.clone(), name.clone());
+        return Err(NotSubmitted::Busy { agent, run, name });
+    }
+    let members = carrying.iter().map(|&place| fleet[place].0.clone()).collect();
+    let kept: Vec<Arc<[u32]>> =
+        by_load.iter().map(|weights| carrying.iter().map(|&place| weights[place]).collect()).collect();
+    let share = |weights: &Arc<[u32]>, place| {
+        Share::new(weights.clone(), place).map_err(|invalid| NotSubmitted::Agents(invalid.to_string()))
+    };
+    let shares = (0..carrying.len())
+        .map(|place| kept.iter().map(|weights| share(weights, place)).collect::<Result<Vec<_>, _>>())
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok((members, shares))
+}
