@@ -48,8 +48,11 @@ pub enum RunSays {
 }
 
 impl Run {
-    /// Starts the workers; they wait for [`Run::go`].
+    /// Starts at most `workers` workers; they wait for [`Run::go`].
     pub fn begin(order: &proto::Prepare, slot: &str, ready: Ready, workers: u32) -> std::io::Result<Self> {
+        // Every worker keeps connections of its own: a limit below their number leaves some without any.
+        let limits = ready.prepared.plan.targets.iter().filter_map(|target| target.connections.max_connections);
+        let workers = limits.fold(workers, u32::min).max(1);
         let (orders, _) = watch::channel(Orders::default());
         let (sender, from_workers) = mpsc::channel(WORKER_QUEUE);
         let mut threads = Vec::new();

@@ -6,7 +6,7 @@
 use crate::histogram::Latencies;
 use crate::interval::{Flow, FlowKey, Health, IntervalSnapshot, Series, SeriesKey, SkipReason};
 use crate::ledger::Ledger;
-use crate::plan::{Metric, Plan, Region, ScenarioId, TargetId};
+use crate::plan::{Metric, Plan, Region, ScenarioId, StepId, TargetId};
 use crate::schedule::is_steady;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -64,6 +64,7 @@ pub enum Accepted {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Scope {
     pub scenario: Option<ScenarioId>,
+    pub step: Option<StepId>,
     pub target: Option<TargetId>,
     pub region: Option<RegionIndex>,
     /// Only what falls into steady state.
@@ -257,6 +258,7 @@ impl RunMerge {
         let inside = |region: RegionIndex, flow: FlowKey| {
             scope.region.is_none_or(|wanted| wanted == region)
                 && scope.scenario.is_none_or(|wanted| wanted == flow.scenario)
+                && scope.step.is_none_or(|wanted| wanted == flow.step)
                 && scope.target.is_none_or(|wanted| wanted == flow.target)
         };
         let mut part = Part::default();

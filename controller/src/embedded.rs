@@ -1,19 +1,39 @@
 //! A whole cluster in this process: the controller and its agents, speaking
 //! the protocol they would speak over a network.
 
-use crate::agent_seam::{self, AgentEnd, AgentOptions};
 use crate::fleet::{Controller, Options};
-use crate::in_process::InProcess;
+use crate::in_process::{Dialer, InProcess};
 use crate::store::{Store, StoreError};
+use squall_agent::{AgentEnd, AgentOptions};
 use squall_common::plan::Region;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tonic::transport::Channel;
 
 /// Released agents end within this, or are cut off.
 const RELEASE_WITHIN: Duration = Duration::from_secs(5);
+
+/// Runs one agent's session on a thread of its own, as its own process would:
+/// neither the controller nor another agent can hold it up.
+fn agent_thread(dialer: Dialer, options: AgentOptions, shutdown: watch::Receiver<bool>) -> oneshot::Receiver<AgentEnd> {
+    let (end, ended) = oneshot::channel();
+    let session = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let ended = match runtime {
+            Ok(runtime) => runtime.block_on(async { squall_agent::run(dialer.channel(), options, shutdown).await }),
+            Err(error) => AgentEnd::Lost(format!("its runtime cannot start: {error}")),
+        };
+        // Nobody waits for an agent whose cluster was dropped.
+        let _ = end.send(ended);
+    };
+    // A thread that cannot be made drops its end of the channel, which says so.
+    if let Err(error) = std::thread::Builder::new().name("agent".to_owned()).spawn(session) {
+        tracing::error!(%error, "an agent's thread cannot start");
+    }
+    ended
+}
 
 /// A controller and its agents.
 pub struct Embedded {
@@ -36,7 +56,9 @@ impl Embedded {
         for (number, region) in (1..).zip(regions) {
             let slot = Some(format!("{}-{number}", region.as_str().replace('/', "-")));
             let options = AgentOptions { region: region.clone(), slot, workers, sample_log: None };
-            self.agents.spawn(agent_seam::run(self.transport.channel(), options, self.shutdown.subscribe()));
+            let ended = agent_thread(self.transport.dialer(), options, self.shutdown.subscribe());
+            self.agents
+                .spawn(async move { ended.await.unwrap_or_else(|_| AgentEnd::Lost("its thread failed".into())) });
         }
     }
 

@@ -69,6 +69,24 @@ impl InProcess {
 
     /// A client's channel; every one is a connection of its own.
     pub fn channel(&self) -> Channel {
+        self.dialer().channel()
+    }
+
+    /// What makes channels elsewhere: a channel belongs to the runtime it was made on.
+    pub fn dialer(&self) -> Dialer {
+        Dialer { connector: self.connector.clone() }
+    }
+}
+
+/// Makes channels to an [`InProcess`] controller.
+#[derive(Clone)]
+pub struct Dialer {
+    connector: Connector,
+}
+
+impl Dialer {
+    /// A new connection.
+    pub fn channel(&self) -> Channel {
         Endpoint::from_static("http://in-process").connect_with_connector_lazy(self.connector.clone())
     }
 }

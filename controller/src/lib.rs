@@ -7,7 +7,6 @@
 //! A run that has ended becomes a record (`conclusion`), the record a
 //! [`report`]. [`cli`] is what people touch.
 
-mod agent_seam;
 mod bundle;
 pub mod cli;
 mod conclusion;

@@ -69,9 +69,26 @@ pub(super) struct Ask<'a> {
     pub(super) request: &'a Request,
     pub(super) hop: Option<&'a Hop>,
     pub(super) due_ns: u64,
+    on_send: Option<&'a dyn Fn()>,
+}
+
+/// Who wants to know of an exchange while it goes on.
+#[derive(Default)]
+pub struct Observer<'a, 'w> {
+    /// Called when a connection is had and the first byte is about to be written;
+    /// once more for every hop and for a connection that had to be replaced.
+    pub on_send: Option<&'a dyn Fn()>,
+    /// Shown each piece of body as it is read, with the instant of its read: for streamed answers.
+    pub watch: Option<Watch<'w>>,
 }
 
 impl Ask<'_> {
+    pub(super) fn tell_sending(&self) {
+        if let Some(on_send) = self.on_send {
+            on_send();
+        }
+    }
+
     pub(super) fn method(&self) -> &Method {
         self.hop.and_then(|hop| hop.method.as_ref()).unwrap_or(&self.request.method)
     }
@@ -112,25 +129,24 @@ impl TargetClient {
     /// the moment a connection slot is had (at once unless `max_connections` is
     /// reached): lookup, connect, TLS, all hops.
     pub async fn exchange(&self, request: &Request, want: Want, timeout: Duration, response: &mut Response) -> Attempt {
-        self.exchange_watched(request, want, timeout, response, None).await
+        self.exchange_observed(request, want, timeout, response, Observer::default()).await
     }
 
-    /// The same, showing each piece of body as it is read, with the instant of its
-    /// read: for streamed answers.
-    pub async fn exchange_watched(
+    /// The same, telling an observer how it goes.
+    pub async fn exchange_observed(
         &self,
         request: &Request,
         want: Want,
         timeout: Duration,
         response: &mut Response,
-        watch: Option<Watch<'_>>,
+        observer: Observer<'_, '_>,
     ) -> Attempt {
         response.clear();
         let mut attempt = Attempt::new();
         if let Some(broken) = request.broken_part() {
             attempt.fail(Failure::new(Outcome::Protocol, broken));
         } else {
-            match self.rounds(request, want, timeout, response, watch, &mut attempt).await {
+            match self.rounds(request, want, timeout, response, observer, &mut attempt).await {
                 Ok(facts) => self.finish(&facts, want, response, &mut attempt),
                 Err(failure) => attempt.fail(failure),
             }
@@ -178,9 +194,10 @@ impl TargetClient {
         want: Want,
         timeout: Duration,
         response: &mut Response,
-        mut watch: Option<Watch<'_>>,
+        observer: Observer<'_, '_>,
         attempt: &mut Attempt,
     ) -> Result<Facts, Failure> {
+        let Observer { on_send, mut watch } = observer;
         let mut due_ns = None;
         let protocol = match self.protocol.get() {
             Some(protocol) => protocol,
@@ -212,7 +229,7 @@ impl TargetClient {
             };
             let began_ns = now_ns();
             let due_ns = *due_ns.get_or_insert_with(|| due_after(began_ns, timeout));
-            let ask = Ask { request, hop: hop.as_ref(), due_ns };
+            let ask = Ask { request, hop: hop.as_ref(), due_ns, on_send };
             let result = match protocol {
                 Protocol::Http1 => self.round_h1(ask, began_ns, &mut intake, attempt).await,
                 Protocol::Http2 => Box::pin(self.round_h2(ask, &mut intake, attempt)).await,
@@ -279,6 +296,7 @@ impl TargetClient {
         let is_last = self.shared.policy.max_requests.is_some_and(|max| conn.requests >= max);
         let (head, body) = self.render(ask, is_last);
         attempt.sent_ns.get_or_insert(sent_ns);
+        ask.tell_sending();
         let answers_head = *ask.method() == Method::HEAD;
         let mut round = Round::new(&mut conn, head, &self.head, ask.request, body, answers_head, intake);
         let result = poll_fn(|cx| round.poll(cx)).await;

@@ -174,6 +174,7 @@ impl TargetClient {
             let handshaken = self.opened(&guard, ask.due_ns, &mut attempt.phases).await?;
             let mut sender = handshaken.sender.clone();
             let sent_ns = now_ns();
+            ask.tell_sending();
             progress.written_ns.set(message.body().is_end_stream().then_some(sent_ns));
             let answer = timeout_at(instant_of(ask.due_ns), sender.try_send_request(message)).await;
             let failure = match answer {

@@ -39,7 +39,7 @@ mod tls;
 mod tests;
 
 pub use attempt::Attempt;
-pub use client::TargetClient;
+pub use client::{Observer, TargetClient};
 pub use cookies::CookieJar;
 pub use failure::Failure;
 pub use request::{Request, Span};

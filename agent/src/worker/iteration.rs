@@ -4,7 +4,7 @@ use super::compiled::{CompiledBody, CompiledFrom, CompiledRequest, CompiledStep}
 use super::meter::At;
 use super::{Shop, check};
 use crate::clock::now_ns;
-use crate::http::{Attempt, CookieJar, Request, Response, Span};
+use crate::http::{Attempt, CookieJar, Observer, Request, Response, Span};
 use bytes::Bytes;
 use squall_common::dynamic;
 use squall_common::feeding::row_of;
@@ -14,6 +14,7 @@ use squall_common::plan::{LoadId, Part, ScenarioId, Scheme, StepId, TargetId, Te
 use squall_common::random::{Random, mix};
 use squall_common::sample::{Outcome, Sample};
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What one user keeps between its requests: buffers, variables, cookies.
@@ -83,17 +84,30 @@ impl Drop for Ahead<'_> {
     }
 }
 
-/// An attempt under way. Dropped early, it counts as cut off.
+/// An attempt. Dropped early, it counts as cut off once it was sent, and as
+/// skipped while it still waited for a connection.
 struct UnderWay<'a> {
     shop: &'a Shop,
     at: At,
+    is_sent: Cell<bool>,
     ended: bool,
+}
+
+impl UnderWay<'_> {
+    /// Counts the attempt as sent, once.
+    fn sent(&self) {
+        if !self.is_sent.replace(true) {
+            self.shop.meter.sent(self.at);
+        }
+    }
 }
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
-        if !self.ended {
-            self.shop.meter.cut_off(self.at);
+        match (self.ended, self.is_sent.get()) {
+            (true, _) => {}
+            (false, true) => self.shop.meter.cut_off(self.at),
+            (false, false) => self.shop.meter.skipped(self.at, 1, SkipReason::Ended),
         }
     }
 }
@@ -189,10 +203,15 @@ async fn send(
         render(shop, user, at, compiled, random);
         user.standing = compiled.is_fixed.then_some(at);
     }
-    shop.meter.sent(at);
-    let mut under_way = UnderWay { shop, at, ended: false };
+    let mut under_way = UnderWay { shop, at, is_sent: Cell::new(false), ended: false };
     let client = &shop.clients[at.target.0 as usize];
-    let attempt = client.exchange(&user.request, step.want, step.timeout, &mut user.response).await;
+    let attempt = {
+        let on_send = || under_way.sent();
+        let observer = Observer { on_send: Some(&on_send), watch: None };
+        client.exchange_observed(&user.request, step.want, step.timeout, &mut user.response, observer).await
+    };
+    // An attempt that never got a connection was an attempt all the same.
+    under_way.sent();
     under_way.ended = true;
 
     if shop.plan.scenario(at.scenario).cookies {

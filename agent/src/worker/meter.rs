@@ -97,7 +97,7 @@ impl<S: Sink> Meter<S> {
         self.count(at, |flow| flow.skipped[reason as usize] += count, |totals| totals.skipped += count);
     }
 
-    /// An attempt begins.
+    /// An attempt is under way: it has a connection, or failed to get one.
     pub fn sent(&self, at: At) {
         self.count(at, |flow| flow.sent += 1, |totals| totals.sent += 1);
         self.in_flight.set(self.in_flight.get() + 1);

@@ -104,7 +104,15 @@ async fn embedded(args: &Args, bundle: PlanBundle, regions: &[Region]) -> Ended 
     let workers = (cores / regions.len().max(1)).max(1) as u32;
     cluster.add_agents(regions, Some(workers));
     let mut operator = Operator::on(cluster.channel(), "the embedded controller");
-    let ended = run_on(&mut operator, args, bundle, regions.len() as u32).await;
+    let run = run_on(&mut operator, args, bundle, regions.len() as u32);
+    tokio::pin!(run);
+    let ended = loop {
+        tokio::select! {
+            ended = &mut run => break ended,
+            // The run notices by itself; people should know why.
+            reason = cluster.agent_ended() => note(&format!("an embedded agent ended: {reason}")),
+        }
+    };
     cluster.stop().await;
     ended
 }

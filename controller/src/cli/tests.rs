@@ -12,7 +12,8 @@ fn every_command_explains_itself_in_80_columns() {
     cli.build();
     let mut all = format!("{}\n", cli.render_long_help());
     for command in cli.get_subcommands_mut().filter(|command| command.get_name() != "help") {
-        all += &format!("---- {}\n{}\n", command.get_name(), command.render_long_help());
+        let help = command.render_long_help().to_string();
+        all += &format!("---- {}\n{help}\n", command.get_name());
     }
     // Versions of clap differ in trailing blanks of empty lines.
     let all: String = all.lines().map(|line| format!("{}\n", line.trim_end())).collect();

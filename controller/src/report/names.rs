@@ -36,6 +36,14 @@ pub fn scenario_ids(record: &RunRecord) -> Vec<ScenarioId> {
     known.chain(has_other(record).then_some(FlowKey::OTHER.scenario)).collect()
 }
 
+/// Every step of a scenario; what was folded into `other` has one.
+pub fn step_ids(plan: &Plan, scenario: ScenarioId) -> Vec<StepId> {
+    match plan.scenarios.get(usize::from(scenario.0)) {
+        Some(scenario) => (0..scenario.steps.len() as u16).map(StepId).collect(),
+        None => vec![FlowKey::OTHER.step],
+    }
+}
+
 /// Every target of the plan, and `other` when something was folded into it.
 pub fn target_ids(record: &RunRecord) -> Vec<TargetId> {
     let known = (0..record.merge.plan().targets.len() as u16).map(TargetId);

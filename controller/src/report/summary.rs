@@ -3,7 +3,7 @@
 
 use super::caveats::caveats;
 use super::numbers::rfc3339;
-use super::requests::{RequestPart, requests};
+use super::requests::requests;
 use super::{RunRecord, coverage, names};
 use serde_json::{Map, Value, json};
 use squall_common::histogram::Latencies;
@@ -241,30 +241,20 @@ fn scoped(record: &RunRecord, scope: Scope, region: Option<RegionIndex>, holes: 
 
 fn scenarios(record: &RunRecord) -> Value {
     let plan = record.merge.plan();
-    let by_request = requests(record);
     let mut all = Map::new();
     for id in names::scenario_ids(record) {
         let scope = Scope { scenario: Some(id), ..Scope::default() };
         let mut blocks = object(scoped(record, scope, None, &record.holes));
-        let requests = by_request
-            .iter()
-            .filter(|((scenario, _), _)| *scenario == id)
-            .map(|((scenario, step), part)| (names::step(plan, *scenario, *step).to_owned(), request(record, part)))
+        let requests = requests(record, id)
+            .into_iter()
+            .map(|(step, scope, _)| {
+                (names::step(plan, id, step).to_owned(), scoped(record, scope, None, &record.holes))
+            })
             .collect();
         blocks.insert("requests".to_owned(), Value::Object(requests));
         all.insert(names::scenario(plan, id).to_owned(), Value::Object(blocks));
     }
     Value::Object(all)
-}
-
-fn request(record: &RunRecord, part: &RequestPart) -> Value {
-    let mut blocks = object(json!({
-        "completed": part.completed(),
-        "failed": part.failed(),
-        "throughput": {"completed_per_s": per_second(part.completed(), seconds(record.duration))},
-    }));
-    blocks.append(&mut came_of(&part.series));
-    Value::Object(blocks)
 }
 
 fn regions(record: &RunRecord) -> Value {
@@ -358,7 +348,10 @@ mod tests {
         let completed = |part: &Value| part["completed"].as_u64().unwrap();
         for scenario in summary["scenarios"].as_object().unwrap().values() {
             let requests = scenario["requests"].as_object().unwrap().values();
-            assert_eq!(requests.map(completed).sum::<u64>(), completed(&scenario["coverage"]));
+            assert_eq!(
+                requests.map(|request| completed(&request["coverage"])).sum::<u64>(),
+                completed(&scenario["coverage"])
+            );
         }
         let statuses = summary["status"].as_object().unwrap().values().map(|count| count.as_u64().unwrap());
         assert_eq!(statuses.sum::<u64>(), completed(&summary["coverage"]));

@@ -168,20 +168,18 @@ fn part_row(name: Cell, series: &Series, record: &RunRecord, width: usize) -> Ve
 /// Scenarios and their requests; nothing when there is one of each.
 pub fn scenarios(record: &RunRecord, width: usize, paint: Paint) -> Vec<String> {
     let plan = record.merge.plan();
-    let by_request = requests(record);
-    let ids = names::scenario_ids(record);
-    if ids.len() < 2 && by_request.len() < 2 {
+    let parts: Vec<_> = names::scenario_ids(record).into_iter().map(|id| (id, requests(record, id))).collect();
+    if parts.len() < 2 && parts.iter().all(|(_, inside)| inside.len() < 2) {
         return Vec::new();
     }
     let mut table = parts_table("scenarios", width);
-    for id in ids {
+    for (id, inside) in parts {
         let whole = record.merge.part(Scope { scenario: Some(id), ..Scope::default() });
         let name = Cell::new(Tone::Strong, names::scenario(plan, id));
         table.push(part_row(name, &whole.series, record, width));
-        let inside: Vec<_> = by_request.iter().filter(|((scenario, _), _)| *scenario == id).collect();
         if inside.len() > 1 {
-            for ((scenario, step), part) in inside {
-                let name = format!("  {}", names::step(plan, *scenario, *step));
+            for (step, _, part) in inside {
+                let name = format!("  {}", names::step(plan, id, step));
                 table.push(part_row(name.into(), &part.series, record, width));
             }
         }

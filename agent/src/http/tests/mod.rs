@@ -14,7 +14,7 @@ use super::*;
 use bytes::Bytes;
 use http::Method;
 use squall_common::plan::{ConnectionPolicy, DnsPolicy, HttpVersion, Redirects, Scheme, Target, TlsPolicy};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::rc::Rc;

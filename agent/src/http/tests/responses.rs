@@ -252,7 +252,11 @@ fn pieces_of_a_streamed_body_are_shown_as_they_arrive() {
         let mut seen: Vec<(u64, Vec<u8>)> = Vec::new();
         let mut watch = |at_ns, bytes: &[u8]| seen.push((at_ns, bytes.to_vec()));
         let mut response = Response::new();
-        client.exchange_watched(&get("/"), Want::default(), PATIENT, &mut response, Some(&mut watch)).await;
+        let sends = Cell::new(0);
+        let on_send = || sends.set(sends.get() + 1);
+        let observer = Observer { on_send: Some(&on_send), watch: Some(&mut watch) };
+        client.exchange_observed(&get("/"), Want::default(), PATIENT, &mut response, observer).await;
+        assert_eq!(sends.get(), 1);
         assert_eq!(seen.iter().map(|(_, bytes)| bytes.len()).sum::<usize>(), 6);
         assert!(seen.len() > 1 && seen.is_sorted_by_key(|(at_ns, _)| *at_ns));
     });
