@@ -188,7 +188,7 @@ impl Bench {
         let squall = self.squall.clone();
         self.note(&squall, &ran);
         let size = match std::fs::read(out.path().join("intervals.hlog")) {
-            Ok(hlog) => snapshot::largest(&hlog, RATE).map_err(|error| error.to_string()),
+            Ok(hlog) => snapshot::sizes(&hlog, RATE).map_err(|error| error.to_string()),
             Err(error) => Err(format!("no intervals.hlog: {error}")),
         };
         Ok(size.map_err(|complaint| self.notes.push(format!("snapshot: {complaint}"))).ok())

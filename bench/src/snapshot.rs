@@ -22,30 +22,31 @@ pub enum Unreadable {
     Line(String),
 }
 
-/// A snapshot's size and what it holds.
+/// What the snapshots of one run come to.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Size {
+    /// Of the median interval.
     pub bytes: usize,
-    pub samples: u64,
+    pub largest_bytes: usize,
+    pub intervals: usize,
     pub histograms: usize,
 }
 
-/// The largest snapshot among the intervals of about `samples` requests.
-pub fn largest(hlog: &[u8], samples: u64) -> Result<Size, Unreadable> {
+/// The snapshots of the intervals of about `samples` requests.
+pub fn sizes(hlog: &[u8], samples: u64) -> Result<Size, Unreadable> {
     let wanted = samples * 98 / 100..=samples * 102 / 100;
-    let mut largest: Option<Size> = None;
+    let mut histograms = 0;
+    let mut all = Vec::new();
     for series in read(hlog)?.into_values() {
         let count = series.latencies(Metric::ResponseTime).map_or(0, |latencies| latencies.count());
         if wanted.contains(&count) {
-            let size = Size {
-                bytes: encoded_bytes(series.clone(), count),
-                samples: count,
-                histograms: series.metrics().count(),
-            };
-            largest = largest.filter(|largest| largest.bytes >= size.bytes).or(Some(size));
+            histograms = histograms.max(series.metrics().count());
+            all.push(encoded_bytes(series, count));
         }
     }
-    largest.ok_or(Unreadable::NoSuchInterval(samples))
+    all.sort_unstable();
+    let largest_bytes = *all.last().ok_or(Unreadable::NoSuchInterval(samples))?;
+    Ok(Size { bytes: all[all.len() / 2], largest_bytes, intervals: all.len(), histograms })
 }
 
 /// The successful series of every interval, by its start in µs.
@@ -95,7 +96,7 @@ mod tests {
 
     #[test]
     fn a_log_without_such_an_interval_is_said() {
-        let error = largest(b"#[Histogram log format version 1.3]\n", 10_000).unwrap_err();
+        let error = sizes(b"#[Histogram log format version 1.3]\n", 10_000).unwrap_err();
         assert_eq!(error.to_string(), "the run has no interval of about 10000 requests");
     }
 

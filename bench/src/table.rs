@@ -127,7 +127,7 @@ impl Results {
         if self.costs.is_empty() {
             return Ok(());
         }
-        writeln!(out, "\nClosed loop, 64 connections   CPU µs/request   requests/s   × wrk   × oha   peak MiB")?;
+        writeln!(out, "\nClosed loop, 64 connections CPU µs/request   requests/s   × wrk   × oha peak MiB")?;
         for cost in &self.costs {
             let name = format!("{} {}", cost.client, cost.version);
             let cpu = median(&cost.cpu_us_per_request).unwrap_or(0.0);
@@ -135,7 +135,7 @@ impl Results {
             let times =
                 |peer: &str| self.ratio(cost.client, peer).map_or("-".to_owned(), |ratio| format!("{ratio:.2}"));
             let (wrk, oha, mib) = (times("wrk"), times("oha"), cost.peak_resident_kib as f64 / 1024.0);
-            writeln!(out, "  {name:<28}{cpu:>14.1}{rate:>13.0}{wrk:>8}{oha:>8}{mib:>11.0}")?;
+            writeln!(out, "  {name:<26}{cpu:>14.1}{rate:>13.0}{wrk:>8}{oha:>8}{mib:>9.0}")?;
         }
         Ok(())
     }
@@ -174,8 +174,8 @@ impl Results {
             writeln!(out, "Memory at a constant {RATE}/s: {early:.1} MiB at 10 s, {late:.1} MiB at 60 s")?;
         }
         if let Some(size) = &self.snapshot {
-            let Size { bytes, samples, histograms } = size;
-            writeln!(out, "Snapshot: {bytes} bytes for {samples} samples in {histograms} histograms")?;
+            let Size { bytes, largest_bytes, histograms, .. } = size;
+            writeln!(out, "Snapshot: {bytes} bytes ({largest_bytes} the largest) with {histograms} histograms")?;
         }
         if !self.start_s.is_empty() {
             let all: Vec<String> = self.start_s.iter().map(|seconds| format!("{seconds:.2}")).collect();
