@@ -90,7 +90,9 @@ impl Client {
     pub fn open(&self, url: &str, rate: u64, connections: u32, seconds: u64) -> Option<Command> {
         let mut command = Command::new(&self.program);
         let args = match self.kind {
-            Kind::Squall => format!("run {url} --rate {rate}/s --for {seconds}s --no-out --quiet --json"),
+            Kind::Squall => format!(
+                "run {url} --rate {rate}/s --max-in-flight {connections} --for {seconds}s --no-out --quiet --json"
+            ),
             Kind::Wrk2 => format!("-t1 -c{connections} -d{seconds}s -R{rate} --latency {url}"),
             Kind::Oha => format!(
                 "-z {seconds}s -c {connections} -q {rate} --latency-correction --no-tui --output-format json {url}"

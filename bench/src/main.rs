@@ -18,11 +18,14 @@ use clap::{Parser, ValueEnum};
 use clients::{Client, Kind};
 use measure::Bench;
 use nginx::Nginx;
-use process::{SERVER_CORE, core_count, processor};
+use process::{SERVER_CORE, core_count, load_average, processor};
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use table::Results;
+
+/// A load average from which on others disturb the measurements.
+const BUSY: f64 = 0.5;
 
 /// Measures squall beside wrk, oha and others, and holds it to its limits.
 #[derive(Debug, Parser)]
@@ -109,6 +112,11 @@ fn measure(args: &Args) -> io::Result<Results> {
         missing: missing.map(|(kind, _)| format!("{} ({})", kind.name(), kind.install())).collect(),
         ..Results::default()
     };
+    // Two processes of ours run at a time; what runs beside them makes all clients late.
+    let busy = load_average().filter(|&load| load > BUSY);
+    let busy = busy.map(|load| {
+        format!("the machine was busy before this began (load {load:.1}): lateness is not the clients' alone")
+    });
     let Some(nginx) = Nginx::start(SERVER_CORE)? else {
         results.missing.push("nginx, the server of every measurement (apt install nginx-light)".to_owned());
         results.judge();
@@ -117,7 +125,7 @@ fn measure(args: &Args) -> io::Result<Results> {
     results.server = format!("nginx {} on core {SERVER_CORE}, clients on core {client_core}", nginx.version());
     let peers = found.into_iter().filter_map(|(_, client)| client).collect();
     let (rounds, seconds) = (args.rounds, args.seconds);
-    let mut bench = Bench { nginx, squall, peers, client_core, rounds, seconds, notes: Vec::new() };
+    let mut bench = Bench { nginx, squall, peers, client_core, rounds, seconds, notes: busy.into_iter().collect() };
     if args.measures(Part::Closed) {
         tell("CPU per request");
         results.costs = bench.closed()?;

@@ -170,7 +170,7 @@ impl Bench {
     /// Resident memory at constant load, early and late.
     pub fn soak(&mut self) -> io::Result<Option<Soak>> {
         let out = tempfile::tempdir()?;
-        let load = format!("--rate {RATE}/s --for 62s");
+        let load = format!("--rate {RATE}/s --max-in-flight {CONNECTIONS} --for 62s");
         let mut command = self.squall.saved(&self.nginx.url(), &load, out.path());
         let ran = run_on(self.client_core, &mut command, Duration::from_secs(62), |_| {})?;
         let squall = self.squall.clone();
@@ -182,7 +182,7 @@ impl Bench {
     /// The size of one interval's snapshot with ten thousand samples in one series.
     pub fn snapshot(&mut self) -> io::Result<Option<Size>> {
         let out = tempfile::tempdir()?;
-        let load = format!("--rate {RATE}/s --for {}s", self.seconds);
+        let load = format!("--rate {RATE}/s --max-in-flight {CONNECTIONS} --for {}s", self.seconds);
         let mut command = self.squall.saved(&self.nginx.url(), &load, out.path());
         let ran = run_on(self.client_core, &mut command, Duration::from_secs(self.seconds), |_| {})?;
         let squall = self.squall.clone();
