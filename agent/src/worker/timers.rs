@@ -30,6 +30,8 @@ pub struct Timers {
     queue: RefCell<BinaryHeap<Reverse<(u64, usize, u64)>>>,
     waiting: RefCell<Waiting>,
     armed_ns: Cell<u64>,
+    /// The timer went off and is about to be set again, for whatever is soonest by then.
+    arms_later: Cell<bool>,
     cancelled: Cell<bool>,
 }
 
@@ -74,6 +76,7 @@ impl Timers {
             queue: RefCell::default(),
             waiting: RefCell::default(),
             armed_ns: Cell::new(u64::MAX),
+            arms_later: Cell::new(false),
             cancelled: Cell::new(false),
         }))
     }
@@ -98,7 +101,7 @@ impl Timers {
         });
         self.queue.borrow_mut().push(Reverse((deadline_ns, place, waiting.places[place].uses)));
         drop(waiting);
-        if deadline_ns < self.armed_ns.get() {
+        if deadline_ns < self.armed_ns.get() && !self.arms_later.get() {
             self.arm(deadline_ns);
         }
         Occupied { timers: self, place }
@@ -128,16 +131,21 @@ impl Timers {
     }
 
     /// Wakes whom it is time for; runs as a task of its own for the worker's life.
+    ///
+    /// Who is woken usually waits for a next instant at once (a pacer for its next
+    /// arrival), and what it began wants to be sent first. So the timer is set once
+    /// for all of them, after they ran, and not once for each.
     pub async fn drive(self: Rc<Self>) -> io::Result<()> {
         loop {
-            let mut ready = self.fd.readable().await?;
-            let mut expirations = [0u8; 8];
-            match ready.try_io(|fd| Ok(rustix::io::read(fd.get_ref(), &mut expirations)?)) {
-                Ok(Ok(_)) | Err(_) => {}
-                Ok(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Ok(Err(error)) => return Err(error),
-            }
+            // Not read: setting the timer forgets that it went off, and each time it
+            // goes off is an event of its own.
+            self.fd.readable().await?.clear_ready();
+            self.arms_later.set(true);
             self.wake_due();
+            to_the_back_of_the_queue().await;
+            to_the_back_of_the_queue().await;
+            self.arms_later.set(false);
+            self.arm_next();
         }
     }
 
@@ -157,8 +165,10 @@ impl Timers {
                 waker.wake();
             }
         }
-        let next_ns = queue.peek().map_or(u64::MAX, |Reverse((deadline_ns, ..))| *deadline_ns);
-        drop((queue, waiting));
+    }
+
+    fn arm_next(&self) {
+        let next_ns = self.queue.borrow().peek().map_or(u64::MAX, |Reverse((deadline_ns, ..))| *deadline_ns);
         if next_ns == u64::MAX {
             self.armed_ns.set(u64::MAX);
         } else {
@@ -179,6 +189,20 @@ impl Timers {
             }
         }
     }
+}
+
+/// Lets every task run that is ready now. Unlike `tokio::task::yield_now` it does
+/// not ask the operating system for events in between.
+async fn to_the_back_of_the_queue() {
+    let mut has_yielded = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut has_yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 #[cfg(test)]
@@ -214,6 +238,30 @@ mod tests {
                     task.await.expect("task");
                 }
                 assert_eq!(*order.borrow(), [10, 20, 30]);
+            })
+            .await;
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn instants_waited_for_one_after_the_other_and_side_by_side_all_come() {
+        LocalSet::new()
+            .run_until(async {
+                let timers = timers().await;
+                let start_ns = now_ns();
+                let waiters = (0..20u64).map(|waiter| {
+                    let timers = timers.clone();
+                    tokio::task::spawn_local(async move {
+                        for step in 1..=200 {
+                            let due_ns = start_ns + step * 100_000 + waiter * 7_000;
+                            timers.sleep_until(due_ns).await.expect("not cancelled");
+                            assert!(now_ns() >= due_ns);
+                        }
+                    })
+                });
+                let all = futures_util::future::join_all(waiters.collect::<Vec<_>>());
+                let ended =
+                    tokio::time::timeout(std::time::Duration::from_secs(10), all).await.expect("no wait is lost");
+                ended.into_iter().for_each(|waiter| waiter.expect("task"));
             })
             .await;
     }
