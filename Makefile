@@ -39,8 +39,8 @@ test: need-build need-test lint
 	$(CARGO) test --workspace --locked
 
 ## bench: side by side with peers in one run, ratios as a table
-bench: build need-bench
-	$(CARGO) run --release --locked -p squall-bench
+bench: need-build need-bench
+	bench/run
 
 need-build:
 	@command -v protoc >/dev/null || $(SUDO) deploy/install-packages protobuf-compiler
@@ -48,8 +48,11 @@ need-build:
 need-test:
 	@[ -x /usr/sbin/nginx ] && command -v openssl >/dev/null || $(SUDO) deploy/install-packages nginx-light openssl
 
+# oha comes as source; wrk2 and hey are measured too where they are on the PATH.
 need-bench: need-test
 	@command -v wrk >/dev/null && command -v taskset >/dev/null || $(SUDO) deploy/install-packages wrk util-linux
+	@[ -x target/bench-tools/bin/oha ] || command -v oha >/dev/null || \
+		$(CARGO) install oha --locked --root target/bench-tools
 
 clean:
 	$(CARGO) clean

@@ -4,7 +4,7 @@ use super::failure::Failure;
 use crate::bundle::{MAX_MESSAGE_BYTES, sha256};
 use clap::Args;
 use squall_proto::operator_client::OperatorClient;
-use squall_proto::{GetResultRequest, RunUpdate, WatchRunRequest};
+use squall_proto::{GetResultRequest, ListRunsRequest, RunUpdate, WatchRunRequest};
 use std::time::Duration;
 use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint};
@@ -49,6 +49,7 @@ impl Operator {
     }
 
     pub async fn connect(url: &str) -> Result<Self, Failure> {
+        use std::error::Error as _;
         let with_scheme = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
         let endpoint = Endpoint::from_shared(with_scheme.clone())
             .map_err(|_| Failure::usage(format!("`{url}` is not a URL: write e.g. http://10.0.0.5:7700")))?;
@@ -67,7 +68,15 @@ impl Operator {
             .keep_alive_timeout(KEEP_ALIVE)
             .tcp_nodelay(true);
         let channel = endpoint.connect().await.map_err(|error| Failure::unreachable(&with_scheme, &why(&error)))?;
-        Ok(Self::on(channel, &with_scheme))
+        let mut operator = Self::on(channel, &with_scheme);
+        // Anything may listen there: ask once, where a broken answer can only mean that.
+        match operator.grpc.list_runs(ListRunsRequest { limit: 1 }).await {
+            Err(status) if status.source().is_some() && status.code() != tonic::Code::Unavailable => {
+                Err(Failure::no_controller(&with_scheme))
+            }
+            Err(status) => Err(operator.failure(&status)),
+            Ok(_) => Ok(operator),
+        }
     }
 
     pub fn failure(&self, status: &tonic::Status) -> Failure {

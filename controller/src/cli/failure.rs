@@ -65,7 +65,8 @@ impl Failure {
         ))
     }
 
-    fn no_controller(controller: &str) -> Self {
+    /// Something listens there, but it does not speak our protocol.
+    pub fn no_controller(controller: &str) -> Self {
         Self::aborted(format!(
             "what answers at {controller} is no Squall controller: is the port right? --controller URL names another"
         ))

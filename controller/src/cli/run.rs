@@ -99,7 +99,9 @@ pub async fn perform(args: Args) -> Ended {
 }
 
 async fn embedded(args: &Args, bundle: PlanBundle, regions: &[Region], sample_log: Option<PathBuf>) -> Ended {
-    let store = EmbeddedStore::in_memory().map_err(|error| Failure::internal(error.to_string()))?;
+    let store = EmbeddedStore::temporary()
+        .or_else(|_| EmbeddedStore::in_memory())
+        .map_err(|error| Failure::internal(error.to_string()))?;
     let mut cluster = Embedded::start(Arc::new(store)).map_err(|error| Failure::internal(error.to_string()))?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = (cores / regions.len().max(1)).max(1) as u32;

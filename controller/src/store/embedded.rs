@@ -5,6 +5,7 @@ use bytes::Bytes;
 use redb::backends::InMemoryBackend;
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition};
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Pages redb may keep in memory; its own default is a gibibyte.
 const CACHE_BYTES: usize = 32 << 20;
@@ -68,7 +69,18 @@ impl EmbeddedStore {
         Self::with(builder.create(path).map_err(|error| cannot_open(path, error))?)
     }
 
-    /// Gone with the process.
+    /// Gone with the process, but not held in its memory: a run of hours keeps
+    /// every interval until its result is made.
+    pub fn temporary() -> Result<Self, StoreError> {
+        let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+        let path = std::env::temp_dir().join(format!("squall-{}-{nanos}.redb", std::process::id()));
+        let store = Self::open(&path)?;
+        // The open file stays; its name goes, so that nothing is left however the process ends.
+        std::fs::remove_file(&path).map_err(failed)?;
+        Ok(store)
+    }
+
+    /// Gone with the process, and in its memory: for tests, and where no file can be had.
     pub fn in_memory() -> Result<Self, StoreError> {
         Self::with(Database::builder().create_with_backend(InMemoryBackend::new()).map_err(failed)?)
     }

@@ -48,11 +48,13 @@ pub(crate) struct Rtt {
 }
 
 impl Rtt {
+    /// What was read since the last request, if anything was: a reading counts once,
+    /// or the many requests of a busy connection would drown those of a new one.
     #[inline]
     pub(crate) fn us_at(&mut self, now_ns: u64, read: impl FnOnce() -> Option<u64>) -> Option<u64> {
         if now_ns.saturating_sub(self.read_ns) >= RTT_EVERY_NS {
             *self = Self { read_ns: now_ns, us: read() };
         }
-        self.us
+        self.us.take()
     }
 }
