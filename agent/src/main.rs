@@ -3,6 +3,7 @@
 use clap::Parser;
 use squall_agent::cli::{Cli, ExitCode};
 use squall_agent::{AgentEnd, AgentOptions};
+use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -24,6 +25,7 @@ fn main() -> std::process::ExitCode {
         .with_writer(std::io::stderr)
         .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")))
         .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal())
         .init();
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => exit(runtime.block_on(serve(cli))),

@@ -2,7 +2,7 @@
 
 use crate::run::{Run, Stage};
 use squall_common::merge::{AgentIndex, RunMerge};
-use squall_common::plan::Plan;
+use squall_common::plan::{Load, Plan, ScenarioId};
 use squall_common::schedule::phase_at;
 use squall_proto::LiveView;
 use std::time::Duration;
@@ -30,7 +30,8 @@ pub fn live_view(
     if let Some(elapsed) = elapsed {
         view.elapsed_ms = elapsed.as_millis() as u64;
         if run.stage() == Stage::Started {
-            (view.plan_phase, view.target_per_s) = target_at(plan, elapsed);
+            view.plan_phase = phases_at(plan, elapsed);
+            view.target_per_s = target_at(plan, elapsed);
         }
     }
     let totals = merge.ledger();
@@ -38,7 +39,11 @@ pub fn live_view(
     view.errors = merge.rows().map(|(_, row)| row.not_ok).sum();
     let complete = merge.complete_until(here);
     let shown = newest.map(|newest| complete.unwrap_or(0).max(newest.saturating_sub(LAG_INTERVALS)));
-    if let Some(row) = shown.and_then(|interval| merge.row(interval)) {
+    if let Some((interval, row)) = shown.and_then(|interval| Some((interval, merge.row(interval)?))) {
+        if view.target_per_s > 0.0 {
+            // What was asked for in the second whose figures stand beside it.
+            view.target_per_s = target_at(plan, Duration::from_millis(u64::from(interval) * 1_000 + 500));
+        }
         view.sent_per_s = row.ledger.sent as f64;
         view.completed_per_s = row.ledger.completed as f64;
         view.in_flight = row.in_flight;
@@ -51,17 +56,27 @@ pub fn live_view(
     view
 }
 
-/// The phases that loads are in, and the rate they ask for together.
-fn target_at(plan: &Plan, elapsed: Duration) -> (String, f64) {
+/// The phases that loads are in.
+fn phases_at(plan: &Plan, elapsed: Duration) -> String {
     let mut names: Vec<&str> = Vec::new();
-    let mut rate = 0.0;
-    for load in &plan.loads {
-        if let Some((phase, level)) = phase_at(load, elapsed) {
-            if !names.contains(&phase.name.as_str()) {
-                names.push(&phase.name);
-            }
-            rate += if load.peak_rate().is_some() { level } else { 0.0 };
+    for (phase, _) in plan.loads.iter().filter_map(|load| phase_at(load, elapsed)) {
+        if !names.contains(&phase.name.as_str()) {
+            names.push(&phase.name);
         }
     }
-    (names.join(", "), rate)
+    names.join(", ")
+}
+
+/// Requests per second that open loads ask for together.
+fn target_at(plan: &Plan, elapsed: Duration) -> f64 {
+    let open = plan.loads.iter().filter(|load| load.peak_rate().is_some());
+    open.filter_map(|load| Some(phase_at(load, elapsed)?.1 * requests_an_arrival(plan, load))).sum()
+}
+
+/// An arrival is an iteration: as many requests as its scenario has steps.
+fn requests_an_arrival(plan: &Plan, load: &Load) -> f64 {
+    let sum = |of: &dyn Fn(ScenarioId) -> f64| -> f64 {
+        load.drives.iter().map(|&(scenario, weight)| f64::from(weight) * of(scenario)).sum()
+    };
+    sum(&|scenario| plan.scenario(scenario).steps.len() as f64) / sum(&|_| 1.0)
 }

@@ -26,6 +26,10 @@ fn intervals_received(record: &RunRecord, region: Option<RegionIndex>) -> f64 {
 /// agent-intervals received over those expected. An agent that is gone takes
 /// its planned requests with it, which is why both are needed.
 pub fn ratio(record: &RunRecord) -> f64 {
+    if record.duration.is_zero() {
+        // It never started: all of nothing would read as a whole result.
+        return 0.0;
+    }
     let ledger = record.merge.ledger();
     let planned = record.planned_by_plan.unwrap_or(0).max(ledger.planned);
     share(ledger.accounted(), planned).min(intervals_received(record, None))
@@ -33,6 +37,9 @@ pub fn ratio(record: &RunRecord) -> f64 {
 
 /// The same for a part of the run; `region` when the part is one.
 pub fn ratio_of(record: &RunRecord, ledger: &Ledger, region: Option<RegionIndex>) -> f64 {
+    if record.duration.is_zero() {
+        return 0.0;
+    }
     share(ledger.accounted(), ledger.planned).min(intervals_received(record, region))
 }
 
