@@ -4,10 +4,10 @@ use crate::http::{Failure, PrepareError, TargetShared};
 use crate::worker::{CompileError, CompiledPlan, Prepared, Secrets};
 use bytes::Bytes;
 use squall_common::interval::FlowTable;
-use squall_common::plan::file::{PlanProblems, PlanSource};
+use squall_common::plan::file::PlanProblems;
 use squall_common::plan::{LoadModel, SecretSource};
 use squall_common::sample::Outcome;
-use squall_common::wire::{Malformed, bundle_digest, read_share};
+use squall_common::wire::{Malformed, bundle_digest, read_bundle, read_share};
 use squall_proto as proto;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -53,16 +53,6 @@ pub struct Ready {
     pub warnings: Vec<String>,
 }
 
-/// The bundle as the plan reader takes it.
-pub fn plan_source(bundle: &proto::PlanBundle) -> PlanSource {
-    PlanSource {
-        name: bundle.plan_name.clone(),
-        text: bundle.plan_text.clone(),
-        files: bundle.files.iter().map(|file| (file.path.clone(), file.content.clone())).collect(),
-        overrides: bundle.overrides.iter().map(|set| (set.key.clone(), set.value.clone())).collect(),
-    }
-}
-
 /// Validates, resolves secrets and names, loads certificates and opens a
 /// connection to every target.
 pub async fn prepare(order: &proto::Prepare, slot: &str, sample_log: Option<&PathBuf>) -> Result<Ready, CannotPrepare> {
@@ -71,7 +61,7 @@ pub async fn prepare(order: &proto::Prepare, slot: &str, sample_log: Option<&Pat
     if digest != order.plan_digest {
         return Err(CannotPrepare::Digest { got: digest, announced: order.plan_digest.clone() });
     }
-    let loaded = squall_common::plan::file::load(&plan_source(bundle)).map_err(CannotPrepare::Plan)?;
+    let loaded = squall_common::plan::file::load(&read_bundle(bundle)).map_err(CannotPrepare::Plan)?;
     let plan = Arc::new(loaded.plan);
     let shares = order.shares.iter().map(read_share).collect::<Result<Vec<_>, _>>()?;
     if shares.len() != plan.loads.len() {

@@ -6,6 +6,7 @@
 use crate::histogram::{Latencies, ShapeMismatch};
 use crate::interval::{Flow, FlowKey, Health, IntervalSnapshot, Series, SeriesKey, SkipReason};
 use crate::ledger::Ledger;
+use crate::plan::file::PlanSource;
 use crate::plan::{Metric, ScenarioId, StepId, TargetId};
 use crate::sample::{Outcome, OutcomeClass};
 use crate::split::{InvalidShare, Share};
@@ -251,6 +252,16 @@ pub fn write_share(share: &Share) -> proto::Share {
 /// The part an agent of weight zero gets is not sent as an empty list: it is a share that owns nothing.
 pub fn read_share(wire: &proto::Share) -> Result<Share, Malformed> {
     Ok(Share::new(wire.weights.clone(), wire.index as usize)?)
+}
+
+/// A bundle as the plan reader takes it; both sides must read the same out of it.
+pub fn read_bundle(bundle: &proto::PlanBundle) -> PlanSource {
+    PlanSource {
+        name: bundle.plan_name.clone(),
+        text: bundle.plan_text.clone(),
+        files: bundle.files.iter().map(|file| (file.path.clone(), file.content.clone())).collect(),
+        overrides: bundle.overrides.iter().map(|set| (set.key.clone(), set.value.clone())).collect(),
+    }
 }
 
 /// What both sides know a plan with its files by: SHA-256 over the encoded bundle, in hexadecimal.

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 pub use squall_common::plan::file::LoadedPlan;
 use squall_common::plan::file::{self, PlanSource, ShowWarnings};
+use squall_common::wire::read_bundle;
 use squall_proto::{Override, PlanBundle, PlanFile};
 use std::io::ErrorKind;
 use std::path::Path;
@@ -10,19 +11,9 @@ use std::path::Path;
 /// Files of a bundle together, with room for the plan itself in the largest message.
 const MAX_FILES_BYTES: usize = crate::bundle::MAX_MESSAGE_BYTES - (1 << 20);
 
-/// A bundle as the parser takes it.
-fn source_of(bundle: &PlanBundle) -> PlanSource {
-    PlanSource {
-        name: bundle.plan_name.clone(),
-        text: bundle.plan_text.clone(),
-        files: bundle.files.iter().map(|file| (file.path.clone(), file.content.clone())).collect(),
-        overrides: bundle.overrides.iter().map(|over| (over.key.clone(), over.value.clone())).collect(),
-    }
-}
-
 /// Reads and checks a bundle. The error is ready to be shown: every problem, with its place.
 pub fn load(bundle: &PlanBundle) -> Result<LoadedPlan, String> {
-    file::load(&source_of(bundle)).map_err(|problems| problems.to_string())
+    file::load(&read_bundle(bundle)).map_err(|problems| problems.to_string())
 }
 
 /// The plan's warnings, each with its place, as they are to be shown.
