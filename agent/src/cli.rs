@@ -11,9 +11,9 @@ use tonic::transport::Uri;
 #[derive(Debug, Parser)]
 #[command(name = "squall-agent", version, max_term_width = 100, after_help = EXIT_CODES)]
 pub struct Cli {
-    /// Where the controller listens, e.g. http://10.0.0.5:7700
-    #[arg(long, value_name = "URL", env = "SQUALL_CONTROLLER", value_parser = controller_url)]
-    pub controller: Uri,
+    /// Where the controller listens, e.g. http://10.0.0.5:7700; several, with commas, where several serve
+    #[arg(long, value_name = "URL", env = "SQUALL_CONTROLLER", value_parser = controller_url, value_delimiter = ',', required = true)]
+    pub controller: Vec<Uri>,
     /// Where this agent lives, as cloud/region, e.g. azure/eastus
     #[arg(long, value_name = "REGION", env = "SQUALL_REGION", default_value = "local", value_parser = region)]
     pub region: Region,
@@ -55,7 +55,7 @@ impl ExitCode {
             AgentEnd::Drained => Some(Self::Drained),
             AgentEnd::Refused(_) => Some(Self::Refused),
             AgentEnd::Incompatible(_) => Some(Self::Incompatible),
-            AgentEnd::Lost { .. } => None,
+            AgentEnd::NotLeader(_) | AgentEnd::Lost { .. } => None,
         }
     }
 }

@@ -1,20 +1,26 @@
 //! Squall's load generator.
 //!
-//! - [`session`]: the control stream to the controller, on its own thread
+//! - [`agent`]: what outlives sessions; [`session`]: the control stream to a controller
 //! - [`prepare`]: a plan bundle → a run that is ready to start
-//! - [`run`]: one run's worker threads; [`uplink`]: their intervals → numbered snapshots
+//! - [`run`]: one run's worker threads; [`joiner`]: their intervals → the agent's
+//! - [`uplink`]: intervals → numbered snapshots, kept in memory and [`spool`] until they are stored
 //! - [`worker`]: one core's share of the load; [`http`]: one exchange
 //! - [`clock`], [`health`]: the machine it runs on
 
+mod agent;
 pub mod clock;
+pub mod dialling;
 mod health;
 pub mod http;
+mod joiner;
 pub mod prepare;
 mod run;
 mod session;
+mod spool;
 mod uplink;
 mod worker;
 
 pub mod cli;
 
-pub use session::{AgentEnd, AgentOptions, MAX_MESSAGE_BYTES, run};
+pub use agent::{Agent, AgentEnd, AgentOptions};
+pub use session::MAX_MESSAGE_BYTES;

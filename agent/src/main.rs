@@ -2,16 +2,14 @@
 
 use clap::Parser;
 use squall_agent::cli::{Cli, ExitCode};
-use squall_agent::{AgentEnd, AgentOptions};
+use squall_agent::dialling::Dialling;
+use squall_agent::{Agent, AgentEnd, AgentOptions};
 use std::io::IsTerminal;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Endpoint, Uri};
 use tracing_subscriber::EnvFilter;
-
-/// Pauses between attempts to reach the controller: short at first, then this long.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 fn main() -> std::process::ExitCode {
     let cli = match Cli::try_parse() {
@@ -44,49 +42,67 @@ async fn serve(cli: Cli) -> ExitCode {
     let (ask, shutdown) = watch::channel(false);
     tokio::spawn(ask_on_signal(ask));
     let options = AgentOptions { region: cli.region, slot: cli.slot, workers: cli.workers, sample_log: cli.sample_log };
-    let endpoint = Endpoint::from(cli.controller.clone())
+    let mut agent = Agent::new(options);
+    let mut dialling = Dialling::new(cli.controller);
+    let give_up_after = cli.give_up_after.map(Duration::from_secs);
+    let code = serve_until_end(&mut agent, &mut dialling, give_up_after, shutdown).await;
+    agent.end().await;
+    code
+}
+
+async fn serve_until_end(
+    agent: &mut Agent,
+    dialling: &mut Dialling,
+    give_up_after: Option<Duration>,
+    shutdown: watch::Receiver<bool>,
+) -> ExitCode {
+    loop {
+        let end = session(agent, &dialling.next_controller(), shutdown.clone()).await;
+        if let Some(code) = ExitCode::of(&end) {
+            if let AgentEnd::Refused(reason) | AgentEnd::Incompatible(reason) = &end {
+                tracing::error!(reason, "refused");
+            }
+            return code;
+        }
+        if *shutdown.borrow() {
+            agent.begin_leaving().await;
+            if !agent.must_stay() {
+                return ExitCode::Drained;
+            }
+        }
+        let pause = match end {
+            AgentEnd::NotLeader(Some(leader)) if dialling.go_to(&leader) => continue,
+            AgentEnd::Lost { why, was_welcome } => dialling.pause_after(&why, was_welcome),
+            _ => dialling.pause_after("the controller there does not lead", false),
+        };
+        if let Some(limit) = give_up_after.filter(|&limit| dialling.unreached_for() >= limit) {
+            tracing::error!(controller = %dialling.current(), after_s = limit.as_secs(), "giving up; is `squall serve` running there?");
+            return ExitCode::Unreachable;
+        }
+        let mut asked = shutdown.clone();
+        let was_asked = *asked.borrow();
+        agent
+            .meanwhile(async {
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    _ = asked.wait_for(|asked| *asked), if !was_asked => {}
+                }
+            })
+            .await;
+    }
+}
+
+async fn session(agent: &mut Agent, controller: &Uri, shutdown: watch::Receiver<bool>) -> AgentEnd {
+    let endpoint = Endpoint::from(controller.clone())
         .connect_timeout(Duration::from_secs(5))
         .http2_keep_alive_interval(Duration::from_secs(5))
         .keep_alive_timeout(Duration::from_secs(5))
         .tcp_nodelay(true);
-    let mut reached = Instant::now();
-    let mut pause = Duration::from_millis(200);
-    loop {
-        let end = session(&endpoint, options.clone(), shutdown.clone()).await;
-        if let Some(code) = ExitCode::of(&end) {
-            match &end {
-                AgentEnd::Refused(reason) | AgentEnd::Incompatible(reason) => tracing::error!(reason, "refused"),
-                _ => {}
-            }
-            return code;
-        }
-        let AgentEnd::Lost { why, was_welcome } = end else { continue };
-        if *shutdown.borrow() {
-            return ExitCode::Drained;
-        }
-        if was_welcome {
-            (reached, pause) = (Instant::now(), Duration::from_millis(200));
-        }
-        if cli.give_up_after.is_some_and(|limit| reached.elapsed() >= Duration::from_secs(limit)) {
-            tracing::error!(controller = %cli.controller, why, "giving up; is `squall serve` running there?");
-            return ExitCode::Unreachable;
-        }
-        tracing::warn!(controller = %cli.controller, why, again_in_ms = pause.as_millis(), "no session with the controller");
-        let mut asked = shutdown.clone();
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            _ = asked.wait_for(|asked| *asked) => return ExitCode::Drained,
-        }
-        pause = (pause * 2).min(LONGEST_PAUSE);
+    // A dial that hangs must not keep a leaving agent: `meanwhile` goes on with its run.
+    match agent.meanwhile(endpoint.connect()).await {
+        Ok(channel) => agent.session(channel, shutdown).await,
+        Err(error) => AgentEnd::Lost { why: with_causes(&error), was_welcome: false },
     }
-}
-
-async fn session(endpoint: &Endpoint, options: AgentOptions, shutdown: watch::Receiver<bool>) -> AgentEnd {
-    let channel: Channel = match endpoint.connect().await {
-        Ok(channel) => channel,
-        Err(error) => return AgentEnd::Lost { why: with_causes(&error), was_welcome: false },
-    };
-    squall_agent::run(channel, options, shutdown).await
 }
 
 /// The innermost cause says what happened; the outer ones only where.

@@ -2,8 +2,9 @@
 
 use crate::clock::now_ns;
 use crate::health::{Throttling, resident_bytes};
+use crate::joiner::Joiner;
 use crate::prepare::Ready;
-use crate::uplink::{Joiner, Uplink};
+use crate::uplink::{SpoolBroken, Uplink};
 use crate::worker::{self, FromWorker, Lane, Orders, Prepared, StopKind, WorkerEnd};
 use squall_common::ledger::Ledger;
 use squall_proto as proto;
@@ -35,16 +36,33 @@ pub struct Run {
     ready: usize,
     ends: Vec<WorkerEnd>,
     start_ns: Option<u64>,
+    /// The last word, once all workers have ended.
+    finished: Option<proto::Finished>,
+    finish: Said,
+    keep_all: bool,
+}
+
+/// How far the last word has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Said {
+    No,
+    Sent,
+    Heard,
 }
 
 /// What a run has to say to the controller.
 pub enum RunSays {
     /// All workers stand ready.
     Armed,
-    Snapshots(Vec<proto::Snapshot>),
-    /// All workers have ended; the last snapshots and the totals.
-    Finished(Vec<proto::Snapshot>, Box<proto::Finished>),
+    /// There may be more to tell: [`Run::tell`].
+    More,
     Failed(String),
+}
+
+/// The next thing to be sent to the controller.
+pub enum Telling {
+    Snapshot(proto::Snapshot),
+    Finished(proto::Finished),
 }
 
 impl Run {
@@ -76,11 +94,14 @@ impl Run {
             threads,
             refreshes,
             joiner: Joiner::new(workers as usize),
-            uplink: Uplink::new(&order.run_id, slot, order.epoch),
+            uplink: Uplink::new(&order.run_id, slot, order.epoch, order.keep_all),
             throttling: Throttling::default(),
             ready: 0,
             ends: Vec::new(),
             start_ns: None,
+            finished: None,
+            finish: Said::No,
+            keep_all: order.keep_all,
         })
     }
 
@@ -90,6 +111,11 @@ impl Run {
         self.throttling.since_last_us();
         self.renew_lease(start_ns + FIRST_LEASE.as_nanos() as u64);
         self.orders.send_modify(|orders| orders.start_ns = Some(start_ns));
+    }
+
+    /// All workers stand ready.
+    pub fn is_armed(&self) -> bool {
+        self.ready == self.threads.len()
     }
 
     pub fn is_started(&self) -> bool {
@@ -109,12 +135,42 @@ impl Run {
         });
     }
 
-    pub fn acknowledge(&mut self, sequence: u64) {
+    pub fn acknowledge(&mut self, sequence: u64, finished: bool) {
         self.uplink.acknowledge(sequence);
+        if finished && self.finished.is_some() {
+            self.finish = Said::Heard;
+        }
     }
 
+    /// A new session: what is not stored by the controller behind it is told again.
+    pub fn rewind(&mut self, stored_sequence: u64) {
+        self.uplink.rewind(stored_sequence);
+        self.finish = Said::No;
+    }
+
+    /// Everything is told and stored, and nobody will ask for it again.
     pub fn is_over(&self) -> bool {
-        self.ends.len() == self.threads.len() && self.uplink.all_acknowledged()
+        self.is_told() && !self.keep_all
+    }
+
+    /// Everything is told and stored.
+    pub fn is_told(&self) -> bool {
+        self.finish == Said::Heard && self.uplink.all_acknowledged()
+    }
+
+    /// Whether [`Run::tell`] has something.
+    pub fn has_to_tell(&self) -> bool {
+        self.uplink.has_next() || (self.finished.is_some() && self.finish == Said::No)
+    }
+
+    /// What to send next: snapshots in their order, the totals last.
+    pub fn tell(&mut self) -> Option<Result<Telling, SpoolBroken>> {
+        if let Some(next) = self.uplink.next() {
+            return Some(next.map(Telling::Snapshot));
+        }
+        let finished = self.finished.as_ref().filter(|_| self.finish == Said::No)?;
+        self.finish = Said::Sent;
+        Some(Ok(Telling::Finished(finished.clone())))
     }
 
     pub fn drain(&self) -> Duration {
@@ -137,30 +193,29 @@ impl Run {
                 }
                 FromWorker::Interval(snapshot) => {
                     self.joiner.push(worker as usize, snapshot);
-                    let snapshots = self.take_snapshots();
-                    if !snapshots.is_empty() {
-                        return RunSays::Snapshots(snapshots);
+                    self.take_intervals();
+                    if self.uplink.has_next() {
+                        return RunSays::More;
                     }
                 }
                 FromWorker::Done(end) => {
                     self.ends.push(end);
                     self.joiner.finish(worker as usize);
-                    let mut snapshots = self.take_snapshots();
+                    self.take_intervals();
                     if self.joiner.all_done() {
-                        snapshots.extend(self.uplink.flush());
-                        return RunSays::Finished(snapshots, Box::new(self.finished()));
+                        self.uplink.flush();
+                        let finished = self.totals();
+                        tracing::info!(run = finished.run_id, sent = finished.sent, "load ended");
+                        self.finished = Some(finished);
                     }
-                    if !snapshots.is_empty() {
-                        return RunSays::Snapshots(snapshots);
-                    }
+                    return RunSays::More;
                 }
                 FromWorker::Failed(reason) => return RunSays::Failed(reason),
             }
         }
     }
 
-    fn take_snapshots(&mut self) -> Vec<proto::Snapshot> {
-        let mut taken = Vec::new();
+    fn take_intervals(&mut self) {
         while let Some(mut snapshot) = self.joiner.pop() {
             snapshot.health.resident_bytes = resident_bytes();
             snapshot.health.cgroup_throttled_us = self.throttling.since_last_us();
@@ -171,12 +226,11 @@ impl Run {
                 let share = (throttled * 100.0).round();
                 snapshot.health.generator_limited = Some(format!("its cgroup throttled it for {share} % of the time"));
             }
-            taken.extend(self.uplink.take(snapshot));
+            self.uplink.take(snapshot);
         }
-        taken
     }
 
-    fn finished(&self) -> proto::Finished {
+    fn totals(&self) -> proto::Finished {
         let totals = self.ends.iter().fold(Ledger::default(), |mut sum, end| {
             sum += end.totals;
             sum
@@ -193,6 +247,13 @@ impl Run {
         let mut warnings: Vec<String> = self.ends.iter().flat_map(|end| end.errors.iter().cloned()).collect();
         warnings.sort();
         warnings.dedup();
+        let joined = self.uplink.joined_intervals();
+        if joined > 0 {
+            warnings.push(format!(
+                "{joined} seconds were joined with their neighbours while the controller took nothing: \
+                 every request is counted, some in a longer interval"
+            ));
+        }
         proto::Finished {
             run_id: self.run_id.clone(),
             epoch: self.epoch,

@@ -2,100 +2,50 @@
 //!
 //! Whatever comes in is one event, handled to its end before the next. Load
 //! runs on threads of its own and can't hold this up; nor can this hold up the
-//! load: a session that goes silent only lets the load lease run out.
+//! load: a session that goes silent only lets the load lease run out. What must
+//! not be lost is never in here but in the [`Agent`], which outlives it.
 
+use crate::agent::{Agent, AgentEnd, Preparing, made_ready, next_of};
 use crate::clock::now_ns;
-use crate::prepare::{CannotPrepare, Ready, prepare};
-use crate::run::{Run, RunSays};
+use crate::prepare::prepare;
+use crate::run::{Run, RunSays, Telling};
 use crate::worker::StopKind;
 use proto::agent_message::Message as Up;
 use proto::cluster_client::ClusterClient;
 use proto::controller_message::Message as Down;
 use squall_common::clock::{ClockEstimate, Exchange};
-use squall_common::plan::Region;
 use squall_proto as proto;
-use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use tonic::transport::Channel;
 
-/// Messages under way to the controller.
-const OUTBOUND_QUEUE: usize = 256;
+/// Messages under way to the controller; snapshots wait in the uplink instead.
+const OUTBOUND_QUEUE: usize = 64;
 const WELCOME_WITHIN: Duration = Duration::from_secs(10);
 /// Exchanges before a clock offset is good enough to start by.
 const CLOCK_EXCHANGES: u32 = 8;
 const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(1);
-/// After its drain, an agent that is told to leave waits this long for acknowledgements.
-const LEAVE_GRACE: Duration = Duration::from_secs(10);
+/// Without any answer for so many heartbeats the session is given up and dialled anew:
+/// a proxy may keep a stream open whose other end is gone.
+const SILENT_HEARTBEATS: u32 = 5;
 /// A goodbye is heard within this time, or not at all.
 const GOODBYE_WITHIN: Duration = Duration::from_secs(1);
 /// Largest message taken: a plan with its files.
 pub const MAX_MESSAGE_BYTES: usize = 64 << 20;
 
-/// What an agent is, as its flags say.
-#[derive(Clone, Debug)]
-pub struct AgentOptions {
-    pub region: Region,
-    /// A stable place in the fleet; `None`: the controller names one.
-    pub slot: Option<String>,
-    /// Worker threads; `None`: one a core.
-    pub workers: Option<u32>,
-    /// Where sample logs go when a plan asks for them.
-    pub sample_log: Option<PathBuf>,
-}
-
-impl AgentOptions {
-    pub fn in_region(region: Region) -> Self {
-        Self { region, slot: None, workers: None, sample_log: None }
-    }
-}
-
-/// Why a session ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AgentEnd {
-    /// The controller needs it no longer.
-    Released,
-    /// It was told to leave (SIGTERM) and has handed over everything.
-    Drained,
-    Refused(String),
-    Incompatible(String),
-    /// The connection is gone; another session may follow.
-    Lost {
-        why: String,
-        was_welcome: bool,
-    },
-}
-
-/// Serves one session on `channel` until it ends. A true `shutdown` drains and leaves.
-pub async fn run(channel: Channel, options: AgentOptions, shutdown: watch::Receiver<bool>) -> AgentEnd {
-    match Session::open(channel, options).await {
-        Ok((session, inbound)) => session.serve(inbound, shutdown).await,
-        Err(end) => end,
-    }
-}
-
-struct Session {
-    options: AgentOptions,
-    workers: u32,
-    slot: String,
+/// One stream to one controller.
+pub(crate) struct Session<'a> {
+    agent: &'a mut Agent,
     heartbeat: Duration,
     up: mpsc::Sender<proto::AgentMessage>,
-    clock: Option<ClockEstimate>,
     /// Exchanges still wanted at once, one after the other.
     burst: u32,
-    preparing: Option<Preparing>,
-    run: Option<Run>,
-    /// All workers stand ready, but the clock is not known well enough yet.
-    arm_when_clock_known: bool,
-    leaving: Option<tokio::time::Instant>,
-}
-
-/// A plan being made ready beside the session.
-struct Preparing {
-    order: proto::Prepare,
-    task: tokio::task::JoinHandle<Result<Ready, CannotPrepare>>,
+    /// Heartbeats since the last answer.
+    unanswered: u32,
+    /// All workers stand ready, and this controller has not been told.
+    arm: bool,
 }
 
 /// How the loop goes on.
@@ -110,49 +60,29 @@ fn not_welcome(why: impl std::fmt::Display) -> AgentEnd {
     AgentEnd::Lost { why: why.to_string(), was_welcome: false }
 }
 
-impl Session {
-    async fn open(
+impl<'a> Session<'a> {
+    pub async fn open(
+        agent: &'a mut Agent,
         channel: Channel,
-        options: AgentOptions,
     ) -> Result<(Self, Streaming<proto::ControllerMessage>), AgentEnd> {
         let mut client = ClusterClient::new(channel)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
         let (up, outbound) = mpsc::channel(OUTBOUND_QUEUE);
-        let workers = options
-            .workers
-            .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32));
-        let mut session = Self {
-            slot: options.slot.clone().unwrap_or_default(),
-            options,
-            workers,
-            heartbeat: DEFAULT_HEARTBEAT,
-            up,
-            clock: None,
-            burst: 0,
-            preparing: None,
-            run: None,
-            arm_when_clock_known: false,
-            leaving: None,
+        let mut session = Self { agent, heartbeat: DEFAULT_HEARTBEAT, up, burst: 0, unanswered: 0, arm: false };
+        session.send(Up::Hello(session.agent.hello())).await?;
+        let opening = async {
+            let mut inbound = client.session(ReceiverStream::new(outbound)).await?.into_inner();
+            let first = inbound.message().await?;
+            Ok::<_, tonic::Status>((inbound, first))
         };
-        session.send(Up::Hello(session.hello())).await?;
-        let opening = client.session(ReceiverStream::new(outbound));
-        let mut inbound = match tokio::time::timeout(WELCOME_WITHIN, opening).await {
-            Ok(Ok(response)) => response.into_inner(),
-            Ok(Err(status)) => return Err(not_welcome(status.message())),
-            Err(_) => return Err(not_welcome("the controller did not answer in time")),
-        };
-        let first = tokio::time::timeout(WELCOME_WITHIN, inbound.message()).await;
-        match first
+        let opened = session.agent.meanwhile(tokio::time::timeout(WELCOME_WITHIN, opening)).await;
+        let (inbound, first) = opened
             .map_err(|_| not_welcome("the controller sent no welcome in time"))?
-            .map_err(|status| not_welcome(status.message()))?
-        {
+            .map_err(|status| not_welcome(status.message()))?;
+        match first {
             Some(proto::ControllerMessage { message: Some(Down::Welcome(welcome)) }) => {
-                session.slot = welcome.slot;
-                if welcome.heartbeat_ms > 0 {
-                    session.heartbeat = Duration::from_millis(welcome.heartbeat_ms.into());
-                }
-                tracing::info!(slot = session.slot, region = %session.options.region, epoch = welcome.epoch, "registered");
+                session.be_welcome(welcome).await;
                 Ok((session, inbound))
             }
             Some(proto::ControllerMessage { message: Some(Down::Refused(refused)) }) => Err(refusal(refused)),
@@ -161,80 +91,88 @@ impl Session {
         }
     }
 
-    fn hello(&self) -> proto::Hello {
-        let started_unix_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
-        proto::Hello {
-            protocol: proto::PROTOCOL,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            region: self.options.region.to_string(),
-            slot: self.slot.clone(),
-            incarnation: format!("{started_unix_ms:013}-{}-{}", std::process::id(), now_ns()),
-            workers: self.workers,
-            capabilities: vec!["http1".into(), "http2".into(), "tls".into()],
-            started_unix_ms,
+    /// Takes up what the last session left: a run that is still wanted goes on.
+    async fn be_welcome(&mut self, welcome: proto::Welcome) {
+        let agent = &mut *self.agent;
+        agent.slot = welcome.slot;
+        if welcome.heartbeat_ms > 0 {
+            self.heartbeat = Duration::from_millis(welcome.heartbeat_ms.into());
+        }
+        if welcome.clock != agent.clock_name {
+            // Another machine's clock: nothing known of the old one holds.
+            (agent.clock, agent.clock_name) = (None, welcome.clock);
+        }
+        tracing::info!(slot = agent.slot, region = %agent.options.region, epoch = welcome.epoch, "registered");
+        if !welcome.run_goes_on {
+            agent.refusal = None;
+            if let Some(preparing) = agent.preparing.take() {
+                preparing.task.abort();
+            }
+            if let Some(run) = &agent.run {
+                tracing::warn!(run = run.run_id, "the run goes on without this agent, or is over");
+                agent.drop_run().await;
+            }
+        }
+        if let Some(run) = &mut agent.run {
+            run.rewind(welcome.stored_sequence);
+            self.arm = run.is_armed() && !run.is_started();
         }
     }
 
     async fn send(&self, message: Up) -> Step {
         let message = proto::AgentMessage { message: Some(message) };
-        self.up.send(message).await.map_err(|_| lost("the connection to the controller is gone"))
+        // A queue that stays full means that nothing gets through any more.
+        let sent = tokio::time::timeout(WELCOME_WITHIN, self.up.send(message)).await;
+        sent.map_err(|_| lost("the controller takes nothing"))?
+            .map_err(|_| lost("the connection to the controller is gone"))
     }
 
-    async fn serve(
+    pub async fn serve(
         mut self,
         mut inbound: Streaming<proto::ControllerMessage>,
         mut shutdown: watch::Receiver<bool>,
-    ) -> AgentEnd {
-        let end = self.serve_until_end(&mut inbound, &mut shutdown).await;
-        if let Some(preparing) = self.preparing.take() {
-            preparing.task.abort();
-        }
-        if let Some(run) = self.run.take() {
-            run.abandon().await;
-        }
-        end
-    }
-
-    async fn serve_until_end(
-        &mut self,
-        inbound: &mut Streaming<proto::ControllerMessage>,
-        shutdown: &mut watch::Receiver<bool>,
     ) -> AgentEnd {
         let mut heartbeats = tokio::time::interval(self.heartbeat);
         heartbeats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         self.burst = CLOCK_EXCHANGES;
         let mut may_shut_down = true;
         loop {
-            let leave_at = self.leaving;
+            let leave_at = self.agent.leaving;
+            let has_to_tell = self.agent.refusal.is_some() || self.agent.run.as_ref().is_some_and(Run::has_to_tell);
             let step = tokio::select! {
                 message = inbound.message() => match message {
                     Ok(Some(message)) => self.hear(message).await,
                     Ok(None) => Err(lost("the controller closed the session")),
                     Err(status) => Err(lost(status.message())),
                 },
-                _ = heartbeats.tick() => self.beat().await,
-                prepared = made_ready(&mut self.preparing) => self.begin_run(prepared).await,
-                says = next_of(&mut self.run) => self.pass_on(says).await,
+                _ = heartbeats.tick() => self.beat_or_give_up().await,
+                prepared = made_ready(&mut self.agent.preparing) => {
+                    self.agent.begin_run(prepared);
+                    Ok(())
+                }
+                says = next_of(&mut self.agent.run) => self.listen_to_run(says).await,
+                permit = self.up.clone().reserve_owned(), if has_to_tell => match permit {
+                    Ok(permit) => self.tell(permit).await,
+                    Err(_) => Err(lost("the connection to the controller is gone")),
+                },
                 asked = shutdown.wait_for(|asked| *asked), if may_shut_down => {
                     may_shut_down = false;
-                    match asked {
-                        Ok(_) => self.leave().await,
-                        // Nobody can ask any more; the session goes on.
-                        Err(_) => Ok(()),
+                    if asked.is_ok() {
+                        self.agent.begin_leaving().await;
                     }
+                    // Otherwise nobody can ask any more; the session goes on.
+                    Ok(())
                 }
-                () = at(leave_at) => return self.say_goodbye(inbound).await,
+                () = at(leave_at) => return self.say_goodbye(&mut inbound).await,
             };
             if let Err(end) = step {
                 return end;
             }
-            if self.run.as_ref().is_some_and(Run::is_over)
-                && let Some(run) = self.run.take()
-            {
-                run.abandon().await;
+            if self.agent.run.as_ref().is_some_and(Run::is_over) {
+                self.agent.drop_run().await;
             }
-            if self.leaving.is_some() && self.run.is_none() {
-                return self.say_goodbye(inbound).await;
+            if self.agent.leaving.is_some() && self.agent.run.as_ref().is_none_or(Run::is_told) {
+                return self.say_goodbye(&mut inbound).await;
             }
         }
     }
@@ -249,11 +187,14 @@ impl Session {
             }
             Some(Down::Ack(ack)) => {
                 if let Some(run) = self.run_named(&ack.run_id, ack.epoch) {
-                    run.acknowledge(ack.sequence);
+                    run.acknowledge(ack.sequence, ack.finished);
                 }
                 Ok(())
             }
-            Some(Down::Stop(stop)) => self.stop(&stop).await,
+            Some(Down::Stop(stop)) => {
+                self.stop(&stop).await;
+                Ok(())
+            }
             Some(Down::Release(release)) => {
                 tracing::info!(reason = release.reason, "released");
                 Err(AgentEnd::Released)
@@ -265,27 +206,36 @@ impl Session {
     }
 
     fn run_named(&mut self, run_id: &str, epoch: u64) -> Option<&mut Run> {
-        self.run.as_mut().filter(|run| run.run_id == run_id && run.epoch == epoch)
+        self.agent.run.as_mut().filter(|run| run.run_id == run_id && run.epoch == epoch)
+    }
+
+    async fn beat_or_give_up(&mut self) -> Step {
+        if self.unanswered >= SILENT_HEARTBEATS {
+            return Err(lost(format!("no answer to {SILENT_HEARTBEATS} heartbeats")));
+        }
+        self.unanswered += 1;
+        self.beat().await
     }
 
     async fn beat(&mut self) -> Step {
-        let run_id = self.run.as_ref().map(|run| run.run_id.clone()).unwrap_or_default();
+        let run_id = self.agent.run.as_ref().map(|run| run.run_id.clone()).unwrap_or_default();
         self.send(Up::Heartbeat(proto::Heartbeat { t0_ns: now_ns(), run_id })).await
     }
 
     /// An answer is one clock exchange, and renews the load lease from when its
     /// heartbeat was sent.
     async fn note_answer(&mut self, answer: &proto::HeartbeatAnswer) -> Step {
+        self.unanswered = 0;
         let exchange = Exchange { t0_ns: answer.t0_ns, t1_ns: answer.t1_ns, t2_ns: answer.t2_ns, t3_ns: now_ns() };
-        match &mut self.clock {
-            None => self.clock = Some(ClockEstimate::first(exchange)),
+        match &mut self.agent.clock {
+            None => self.agent.clock = Some(ClockEstimate::first(exchange)),
             Some(clock) => clock.observe(exchange),
         }
-        if let Some(run) = self.run.as_ref().filter(|run| run.is_started() && run.starts_in_ns() == 0) {
+        if let Some(run) = self.agent.run.as_ref().filter(|run| run.is_started() && run.starts_in_ns() == 0) {
             run.renew_lease(answer.t0_ns + answer.may_run_for_ms * 1_000_000);
         }
-        if self.arm_when_clock_known {
-            self.arm().await?;
+        if self.arm {
+            self.tell_armed().await?;
         }
         if self.burst > 0 {
             self.burst -= 1;
@@ -295,96 +245,94 @@ impl Session {
     }
 
     async fn prepare(&mut self, order: proto::Prepare) -> Step {
+        let agent = &mut *self.agent;
         // A controller that prepares another run is done with the one before,
         // whatever of that was never started or never acknowledged.
-        if let Some(preparing) = self.preparing.take() {
+        agent.refusal = None;
+        if let Some(preparing) = agent.preparing.take() {
             preparing.task.abort();
         }
-        if let Some(run) = self.run.take() {
+        if let Some(run) = &agent.run {
             tracing::warn!(run = run.run_id, "given up for another run");
-            run.abandon().await;
+            agent.drop_run().await;
         }
         tracing::info!(run = order.run_id, "preparing");
-        let (slot, sample_log, copy) = (self.slot.clone(), self.options.sample_log.clone(), order.clone());
+        let (slot, sample_log, copy) = (agent.slot.clone(), agent.options.sample_log.clone(), order.clone());
         // On a thread that may block: reading certificates does.
         let runtime = tokio::runtime::Handle::current();
         let task = tokio::task::spawn_blocking(move || runtime.block_on(prepare(&copy, &slot, sample_log.as_ref())));
-        self.preparing = Some(Preparing { order, task });
+        agent.preparing = Some(Preparing { order, task });
         // Clocks drift and machines are suspended: every run measures anew.
-        self.clock = None;
+        agent.clock = None;
+        self.arm = false;
         self.burst = CLOCK_EXCHANGES;
         self.beat().await
     }
 
-    async fn begin_run(&mut self, prepared: Result<Ready, String>) -> Step {
-        let Some(Preparing { order, .. }) = self.preparing.take() else { return Ok(()) };
-        let begun = prepared.and_then(|ready| {
-            Run::begin(&order, &self.slot, ready, self.workers)
-                .map_err(|error| format!("its worker threads cannot be started: {error}"))
-        });
-        match begun {
-            Ok(run) => {
-                self.run = Some(run);
+    fn go(&mut self, go: &proto::Go) {
+        let Some(clock) = self.agent.clock else { return };
+        let start_ns = clock.to_ours(go.start_at_ns);
+        // Said again after a reconnect: it has begun long ago.
+        if let Some(run) = self.run_named(&go.run_id, go.epoch).filter(|run| !run.is_started()) {
+            run.go(start_ns);
+            self.arm = false;
+            tracing::info!(run = go.run_id, in_ms = start_ns.saturating_sub(now_ns()) / 1_000_000, "load starts");
+        }
+    }
+
+    async fn stop(&mut self, stop: &proto::Stop) {
+        let agent = &mut *self.agent;
+        if let Some(preparing) = agent.preparing.take_if(|preparing| preparing.order.run_id == stop.run_id) {
+            preparing.task.abort();
+            return;
+        }
+        let Some(run) = agent.run.as_mut().filter(|run| run.run_id == stop.run_id) else { return };
+        tracing::info!(run = run.run_id, reason = stop.reason, "stopping");
+        if run.is_started() && !stop.over {
+            run.stop(if stop.now { StopKind::Now } else { StopKind::Graceful });
+        } else {
+            agent.drop_run().await;
+        }
+    }
+
+    async fn listen_to_run(&mut self, says: RunSays) -> Step {
+        match says {
+            RunSays::Armed => {
+                self.arm = true;
+                self.tell_armed().await
+            }
+            RunSays::More => Ok(()),
+            RunSays::Failed(reason) => {
+                self.agent.give_up(reason).await;
                 Ok(())
             }
-            Err(reason) => {
-                tracing::warn!(run = order.run_id, reason, "cannot take its share");
-                self.send(Up::NotArmed(proto::NotArmed { run_id: order.run_id, epoch: order.epoch, reason })).await
+        }
+    }
+
+    /// Sends what the run has to tell, one message for each turn of the loop: a long
+    /// backlog must not hold up heartbeats.
+    async fn tell(&mut self, permit: mpsc::OwnedPermit<proto::AgentMessage>) -> Step {
+        let message = if let Some(refusal) = self.agent.refusal.take() {
+            Up::NotArmed(refusal)
+        } else {
+            match self.agent.run.as_mut().and_then(Run::tell) {
+                Some(Ok(Telling::Snapshot(snapshot))) => Up::Snapshot(snapshot),
+                Some(Ok(Telling::Finished(finished))) => Up::Finished(finished),
+                Some(Err(broken)) => {
+                    self.agent.give_up(broken.to_string()).await;
+                    return Ok(());
+                }
+                None => return Ok(()),
             }
-        }
-    }
-
-    fn go(&mut self, go: &proto::Go) {
-        let Some(clock) = self.clock else { return };
-        let start_ns = clock.to_ours(go.start_at_ns);
-        if let Some(run) = self.run_named(&go.run_id, go.epoch) {
-            run.go(start_ns);
-            tracing::info!(run = run.run_id, in_ms = run.starts_in_ns() / 1_000_000, "load starts");
-        }
-    }
-
-    async fn stop(&mut self, stop: &proto::Stop) -> Step {
-        if let Some(preparing) = self.preparing.take_if(|preparing| preparing.order.run_id == stop.run_id) {
-            preparing.task.abort();
-            return Ok(());
-        }
-        let Some(run) = self.run.as_mut().filter(|run| run.run_id == stop.run_id) else { return Ok(()) };
-        tracing::info!(run = run.run_id, reason = stop.reason, "stopping");
-        if run.is_started() {
-            run.stop(if stop.now { StopKind::Now } else { StopKind::Graceful });
-        } else if let Some(run) = self.run.take() {
-            run.abandon().await;
-        }
+        };
+        permit.send(proto::AgentMessage { message: Some(message) });
         Ok(())
     }
 
-    async fn pass_on(&mut self, says: RunSays) -> Step {
-        match says {
-            RunSays::Armed => self.arm().await,
-            RunSays::Snapshots(snapshots) => self.send_snapshots(snapshots).await,
-            RunSays::Finished(snapshots, finished) => {
-                self.send_snapshots(snapshots).await?;
-                tracing::info!(run = finished.run_id, sent = finished.sent, "load ended");
-                self.send(Up::Finished(*finished)).await
-            }
-            RunSays::Failed(reason) => {
-                let Some(run) = self.run.take() else { return Ok(()) };
-                let (run_id, epoch, was_started) = (run.run_id.clone(), run.epoch, run.is_started());
-                run.abandon().await;
-                if was_started {
-                    // The share can't be carried to its end: the controller must see it go.
-                    return Err(lost(format!("a worker failed: {reason}")));
-                }
-                self.send(Up::NotArmed(proto::NotArmed { run_id, epoch, reason })).await
-            }
-        }
-    }
-
-    async fn arm(&mut self) -> Step {
-        let known = self.clock.filter(|clock| clock.exchanges >= CLOCK_EXCHANGES);
-        self.arm_when_clock_known = known.is_none();
-        let (Some(run), Some(clock)) = (&self.run, known) else { return Ok(()) };
-        self.send(Up::Armed(proto::Armed {
+    async fn tell_armed(&mut self) -> Step {
+        let known = self.agent.clock.filter(|clock| clock.exchanges >= CLOCK_EXCHANGES);
+        let (Some(run), Some(clock)) = (&self.agent.run, known) else { return Ok(()) };
+        let armed = proto::Armed {
             run_id: run.run_id.clone(),
             epoch: run.epoch,
             clock_offset_ns: clock.offset_ns,
@@ -392,29 +340,9 @@ impl Session {
             worst_rtt_ns: clock.worst_round_trip_ns,
             exchanges: clock.exchanges,
             warnings: run.warnings.clone(),
-        }))
-        .await
-    }
-
-    async fn send_snapshots(&self, snapshots: Vec<proto::Snapshot>) -> Step {
-        for snapshot in snapshots {
-            self.send(Up::Snapshot(snapshot)).await?;
-        }
-        Ok(())
-    }
-
-    async fn leave(&mut self) -> Step {
-        tracing::info!("asked to leave: no new requests, finishing what is in flight");
-        let drain = self.run.as_ref().map_or(Duration::ZERO, Run::drain);
-        self.leaving = Some(tokio::time::Instant::now() + drain + LEAVE_GRACE);
-        if let Some(run) = &mut self.run {
-            if run.is_started() {
-                run.stop(StopKind::Graceful);
-            } else if let Some(run) = self.run.take() {
-                run.abandon().await;
-            }
-        }
-        Ok(())
+        };
+        self.arm = false;
+        self.send(Up::Armed(armed)).await
     }
 
     /// The last word, said when everything measured has been told and
@@ -433,26 +361,10 @@ impl Session {
 fn refusal(refused: proto::Refused) -> AgentEnd {
     match refused.code() {
         proto::refused::Code::Incompatible => AgentEnd::Incompatible(refused.reason),
+        proto::refused::Code::NotLeader => {
+            AgentEnd::NotLeader(Some(refused.leader).filter(|leader| !leader.is_empty()))
+        }
         _ => AgentEnd::Refused(refused.reason),
-    }
-}
-
-/// The result of making a plan ready, as text where it failed. Never ends when nothing is prepared.
-async fn made_ready(preparing: &mut Option<Preparing>) -> Result<Ready, String> {
-    match preparing {
-        None => std::future::pending().await,
-        Some(preparing) => match (&mut preparing.task).await {
-            Ok(Ok(ready)) => Ok(ready),
-            Ok(Err(reason)) => Err(reason.to_string()),
-            Err(broken) => Err(format!("preparing ended unexpectedly: {broken}")),
-        },
-    }
-}
-
-async fn next_of(run: &mut Option<Run>) -> RunSays {
-    match run {
-        None => std::future::pending().await,
-        Some(run) => run.next().await,
     }
 }
 

@@ -10,7 +10,8 @@ use crate::events::{Event, unix_ms};
 use crate::fleet::{Input, Member, Shared};
 use crate::live::live_view;
 use crate::plan_source::{self, LoadedPlan};
-use crate::run::{self, Command, Outcome, Place, Run, Stage};
+use crate::recovery::{Drive, Resumed};
+use crate::run::{self, Command, Outcome, Place, Run, Stage, Terms};
 use crate::store::{STATE_DONE, SnapshotKey, StoreError, StoredRun};
 use bytes::Bytes;
 use prost::Message as _;
@@ -69,33 +70,86 @@ pub(crate) struct Driver {
 /// Runs a run to its end.
 pub(crate) async fn drive(shared: Arc<Shared>, start: Start, ends: Ends) {
     let plan = Arc::new(start.loaded.plan.clone());
-    let agents: Vec<_> = start.members.iter().map(|member| (member.slot.clone(), member.region.clone())).collect();
-    let limits = shared.options.limits;
-    let (run, commands) = Run::begin(now_ns(), agents.len(), plan.offered_for(), plan.drain, limits);
-    let mut driver = Driver {
-        digest: wire::bundle_digest(&start.bundle),
-        merge: RunMerge::new(plan.clone(), &agents),
-        told: vec![Told::default(); agents.len()],
-        shared,
-        start,
-        plan,
-        updates: ends.updates,
-        run,
-        newest_interval: None,
-        load_ended_ns: None,
-        started_at: SystemTime::now(),
-        outcome: None,
+    let terms = Terms {
+        offered: plan.offered_for(),
+        drain: plan.drain,
+        on_agent_loss: plan.on_agent_loss,
+        min_agents: plan.min_agents,
     };
-    driver.event(Event::new("run_submitted").with("agents", agents.len())).await;
+    let (run, commands) = Run::begin(now_ns(), start.members.len(), terms, shared.options.limits);
+    let mut driver = Driver::new(shared, start, plan, run, ends.updates);
+    driver.event(Event::new("run_submitted").with("agents", driver.start.members.len())).await;
     for warning in plan_source::warning_lines(&driver.start.loaded) {
         driver.event(Event::new("plan_warning").with("warning", warning)).await;
     }
-    driver.perform(commands).await;
+    if driver.save().await {
+        driver.perform(commands).await;
+    }
+    driver.until_concluding(ends.inbox).await;
+    driver.conclude().await;
+}
+
+/// Goes on with a run that another controller began.
+pub(crate) async fn resume(shared: Arc<Shared>, resumed: Resumed, ends: Ends) {
+    let Resumed { start, drive, merge, newest_interval } = resumed;
+    let plan = merge.plan().clone();
+    let mut driver = Driver::new(shared, start, plan, drive.run, ends.updates);
+    (driver.merge, driver.newest_interval) = (merge, newest_interval);
+    driver.told = drive.told.into_iter().map(Told::from).collect();
+    driver.load_ended_ns = drive.load_ended_ns;
+    driver.started_at = drive.started_at;
+    for (member, merged) in driver.start.members.iter().zip(driver.merge.agents()) {
+        driver.shared.note_stored(&driver.start.run_id, &member.slot, member.epoch, merged.last_sequence);
+    }
+    driver.event(Event::new("controller_resumed").with("stage", driver.run.stage().name())).await;
+    driver.step(run::Event::Tick).await;
     driver.until_concluding(ends.inbox).await;
     driver.conclude().await;
 }
 
 impl Driver {
+    fn new(
+        shared: Arc<Shared>,
+        start: Start,
+        plan: Arc<Plan>,
+        run: Run,
+        updates: broadcast::Sender<RunUpdate>,
+    ) -> Self {
+        let agents: Vec<_> = start.members.iter().map(|member| (member.slot.clone(), member.region.clone())).collect();
+        Self {
+            digest: wire::bundle_digest(&start.bundle),
+            merge: RunMerge::new(plan.clone(), &agents),
+            told: vec![Told::default(); agents.len()],
+            shared,
+            start,
+            plan,
+            updates,
+            run,
+            newest_interval: None,
+            load_ended_ns: None,
+            started_at: SystemTime::now(),
+            outcome: None,
+        }
+    }
+
+    /// Writes down where the run stands; `false`: that failed, and the run with it.
+    async fn save(&mut self) -> bool {
+        let drive = Drive::of(&self.run, &self.start, &self.told, self.load_ended_ns, self.started_at);
+        let run_id = self.start.run_id.clone();
+        let stored = match drive.encode() {
+            Ok(bytes) => self.with_store(move |store| store.put_drive(&run_id, &bytes)).await,
+            Err(error) => Err(StoreError::Failed(error.to_string())),
+        };
+        let Err(error) = stored else { return true };
+        tracing::error!(run = %self.start.run_id, %error, "the run's state cannot be stored");
+        // Nothing is said that is not written down, but for the end of it all.
+        let failed = run::Event::Failed { reason: format!("its state cannot be stored: {error}") };
+        let (run, commands) = self.run.clone().step(now_ns(), failed);
+        self.run = run;
+        Box::pin(self.perform(commands)).await;
+        false
+    }
+
     async fn until_concluding(&mut self, mut inbox: mpsc::Receiver<Input>) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -133,7 +187,9 @@ impl Driver {
                         other => others.push((Some(place), Input::FromAgent { slot, epoch, message: Box::new(other) })),
                     }
                 }
-                Input::AgentGone { ref slot, epoch, .. } => {
+                Input::AgentGone { ref slot, epoch, .. }
+                | Input::AgentSilent { ref slot, epoch, .. }
+                | Input::AgentBack { ref slot, epoch, .. } => {
                     if let Some(place) = self.place(slot, epoch) {
                         others.push((Some(place), input));
                     }
@@ -145,7 +201,13 @@ impl Driver {
         for (place, input) in others {
             match (place, input) {
                 (Some(place), Input::FromAgent { message, .. }) => self.take_message(place, *message).await,
-                (Some(place), Input::AgentGone { reason, .. }) => self.lose(place, reason).await,
+                (Some(place), Input::AgentGone { reason, .. }) => self.lose(place, reason, true).await,
+                (Some(place), Input::AgentSilent { reason, .. }) => self.lose(place, reason, false).await,
+                (Some(place), Input::AgentBack { carries, .. }) => {
+                    let back = Event::new("agent_back").with("agent", self.slot(place)).with("carries_share", carries);
+                    self.event(back).await;
+                    self.step(run::Event::Back { agent: place, carries }).await;
+                }
                 (_, Input::StopRequested { now, reason }) => {
                     self.event(Event::new("stop_requested").with("now", now).with("reason", reason.as_str())).await;
                     self.step(run::Event::StopRequested { now, reason }).await;
@@ -161,13 +223,18 @@ impl Driver {
         self.run.is_here(place).then_some(place)
     }
 
-    async fn lose(&mut self, place: Place, reason: String) {
+    /// `is_final`: it will not come back.
+    async fn lose(&mut self, place: Place, reason: String, is_final: bool) {
         if self.run.is_awaited(place) {
             let lost = Event::new("agent_lost").with("agent", self.slot(place)).with("reason", reason.as_str());
             self.event(lost).await;
             self.told[place].lost = Some(reason.clone());
         }
-        self.step(run::Event::Lost { agent: place, reason }).await;
+        let event = match is_final {
+            true => run::Event::Gone { agent: place, reason },
+            false => run::Event::Silent { agent: place, reason },
+        };
+        self.step(event).await;
     }
 
     async fn take_message(&mut self, place: Place, message: agent_message::Message) {
@@ -193,14 +260,21 @@ impl Driver {
                 self.step(run::Event::NotArmed { agent: place, reason }).await;
             }
             agent_message::Message::Finished(finished) => {
-                let event = Event::new("agent_finished")
-                    .with("agent", self.slot(place))
-                    .with("ended_by", finished.ended_by.as_str())
-                    .with("sent", finished.sent);
-                self.event(event).await;
+                if self.told[place].finished.is_none() {
+                    let event = Event::new("agent_finished")
+                        .with("agent", self.slot(place))
+                        .with("ended_by", finished.ended_by.as_str())
+                        .with("sent", finished.sent);
+                    self.event(event).await;
+                }
                 let (last_sequence, ended_by) = (finished.last_sequence, finished.ended_by.clone());
                 self.told[place].finished = Some(finished);
-                self.step(run::Event::Finished { agent: place, last_sequence, ended_by }).await;
+                // It was only out of reach.
+                self.told[place].lost = None;
+                if self.save().await {
+                    self.acknowledge(place, true);
+                    self.step(run::Event::Finished { agent: place, last_sequence, ended_by }).await;
+                }
             }
             // Sessions answer these by themselves.
             agent_message::Message::Hello(_)
@@ -238,7 +312,7 @@ impl Driver {
                 }
                 Err(error) => {
                     let reason = format!("its snapshot {} cannot be used: {error}", wire.sequence);
-                    self.lose(place, reason).await;
+                    self.lose(place, reason, true).await;
                 }
             }
         }
@@ -259,12 +333,18 @@ impl Driver {
         heard.sort_unstable();
         heard.dedup();
         for place in heard {
-            let sequence = self.merge.agents()[place].last_sequence;
-            let member = &self.start.members[place];
-            if sequence > 0 {
-                let ack = Ack { run_id: self.start.run_id.clone(), epoch: member.epoch, sequence };
-                self.shared.send(&member.slot, member.epoch, controller_message::Message::Ack(ack));
-            }
+            let finished = self.told[place].finished.is_some();
+            self.acknowledge(place, finished);
+        }
+    }
+
+    fn acknowledge(&self, place: Place, finished: bool) {
+        let sequence = self.merge.agents()[place].last_sequence;
+        let member = &self.start.members[place];
+        self.shared.note_stored(&self.start.run_id, &member.slot, member.epoch, sequence);
+        if sequence > 0 || finished {
+            let ack = Ack { run_id: self.start.run_id.clone(), epoch: member.epoch, sequence, finished };
+            self.send(place, controller_message::Message::Ack(ack));
         }
     }
 
@@ -288,48 +368,52 @@ impl Driver {
         self.step(run::Event::Failed { reason }).await;
     }
 
+    /// One event: decide, write the decision down, perform it.
     async fn step(&mut self, event: run::Event) {
         let (run, commands) = self.run.clone().step(now_ns(), event);
         self.run = run;
-        self.perform(commands).await;
+        // What is merged is counted in the store itself: no command, nothing to write.
+        if commands.is_empty() || self.save().await {
+            self.perform(commands).await;
+        }
     }
 
     async fn perform(&mut self, commands: Vec<Command>) {
-        let mut unreachable = Vec::new();
         for command in commands {
             match command {
                 Command::Enter(stage) => self.enter(stage).await,
                 Command::Dismiss { agent } => {
                     // It may still be there and at work: it is not part of this run any more.
-                    let (run_id, reason) = (self.start.run_id.clone(), "no longer part of the run".to_owned());
-                    let _ = self.send(agent, controller_message::Message::Stop(Stop { run_id, now: true, reason }));
+                    self.tell_over(agent, "no longer part of the run");
                     let member = &self.start.members[agent];
                     self.shared.dismiss(&member.slot, member.epoch);
                 }
                 Command::Conclude(outcome) => self.outcome = Some(outcome),
-                Command::Prepare { agent } => unreachable.extend(self.send(agent, self.prepare(agent))),
+                Command::Prepare { agent } => self.send(agent, self.prepare(agent)),
                 Command::Go { agent, start_at_ns } => {
                     let (run_id, epoch) = (self.start.run_id.clone(), self.start.members[agent].epoch);
-                    let go = controller_message::Message::Go(Go { run_id, epoch, start_at_ns });
-                    unreachable.extend(self.send(agent, go));
+                    let go = Go { run_id, epoch, start_at_ns, from_ns: 0 };
+                    self.send(agent, controller_message::Message::Go(go));
                 }
                 Command::Stop { agent, now, reason } => {
-                    let stop = Stop { run_id: self.start.run_id.clone(), now, reason };
-                    // An agent that cannot be told stops by its lease.
-                    let _ = self.send(agent, controller_message::Message::Stop(stop));
+                    let stop = Stop { run_id: self.start.run_id.clone(), now, reason, over: false };
+                    self.send(agent, controller_message::Message::Stop(stop));
                 }
             }
         }
-        for place in unreachable {
-            // Boxed, since losing an agent steps the run again.
-            Box::pin(self.lose(place, "its session broke while it was told what to do".to_owned())).await;
-        }
     }
 
-    /// The agent's place if it cannot be reached.
-    fn send(&self, place: Place, message: controller_message::Message) -> Option<Place> {
+    fn tell_over(&self, place: Place, reason: &str) {
+        let stop = Stop { run_id: self.start.run_id.clone(), now: true, reason: reason.to_owned(), over: true };
+        self.send(place, controller_message::Message::Stop(stop));
+    }
+
+    /// An agent that cannot be reached now is told when it comes back, or stops by its lease.
+    fn send(&self, place: Place, message: controller_message::Message) {
         let member = &self.start.members[place];
-        (!self.shared.send(&member.slot, member.epoch, message)).then_some(place)
+        if !self.shared.send(&member.slot, member.epoch, message) {
+            tracing::debug!(run = %self.start.run_id, agent = %member.slot, "cannot be told now");
+        }
     }
 
     fn prepare(&self, place: Place) -> controller_message::Message {
@@ -341,6 +425,7 @@ impl Driver {
             seed: self.plan.seed,
             shares: self.start.shares[place].iter().map(wire::write_share).collect(),
             arm_within_ms: self.shared.options.limits.arm.as_millis() as u64,
+            keep_all: self.shared.options.agents_keep_all,
         })
     }
 
@@ -440,6 +525,9 @@ impl Driver {
         }
         let verdict = status.verdict.as_str();
         self.event(Event::new("run_concluded").with("verdict", verdict).with("at", unix_ms())).await;
+        for place in 0..self.start.members.len() {
+            self.tell_over(place, "the run is over");
+        }
         self.shared.retire(&run_id, &self.start.members);
         let _ = self.updates.send(RunUpdate { update: Some(run_update::Update::Finished(finished_of(&status))) });
     }

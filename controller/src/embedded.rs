@@ -4,7 +4,7 @@
 use crate::fleet::{Controller, Options};
 use crate::in_process::{Dialer, InProcess};
 use crate::store::{Store, StoreError};
-use squall_agent::{AgentEnd, AgentOptions};
+use squall_agent::{Agent, AgentEnd, AgentOptions};
 use squall_common::plan::Region;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,6 +20,18 @@ fn lost(why: String) -> AgentEnd {
     AgentEnd::Lost { why, was_welcome: false }
 }
 
+/// Sessions until the agent is not needed any more: a machine that slept breaks them.
+async fn serve(dialer: Dialer, options: AgentOptions, shutdown: watch::Receiver<bool>) -> AgentEnd {
+    let mut agent = Agent::new(options);
+    loop {
+        let end = agent.session(dialer.channel(), shutdown.clone()).await;
+        if !matches!(end, AgentEnd::Lost { was_welcome: true, .. }) {
+            agent.end().await;
+            return end;
+        }
+    }
+}
+
 /// Runs one agent's session on a thread of its own, as its own process would:
 /// neither the controller nor another agent can hold it up.
 fn agent_thread(dialer: Dialer, options: AgentOptions, shutdown: watch::Receiver<bool>) -> oneshot::Receiver<AgentEnd> {
@@ -27,7 +39,7 @@ fn agent_thread(dialer: Dialer, options: AgentOptions, shutdown: watch::Receiver
     let session = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let ended = match runtime {
-            Ok(runtime) => runtime.block_on(async { squall_agent::run(dialer.channel(), options, shutdown).await }),
+            Ok(runtime) => runtime.block_on(serve(dialer, options, shutdown)),
             Err(error) => lost(format!("its runtime cannot start: {error}")),
         };
         // Nobody waits for an agent whose cluster was dropped.
@@ -77,7 +89,9 @@ impl Embedded {
     pub async fn agent_ended(&mut self) -> String {
         match self.agents.join_next().await {
             Some(Ok(AgentEnd::Refused(why) | AgentEnd::Incompatible(why) | AgentEnd::Lost { why, .. })) => why,
-            Some(Ok(AgentEnd::Released | AgentEnd::Drained)) => "an agent ended before the run did".to_owned(),
+            Some(Ok(AgentEnd::Released | AgentEnd::Drained | AgentEnd::NotLeader(_))) => {
+                "an agent ended before the run did".to_owned()
+            }
             Some(Err(panic)) => format!("an agent failed: {panic}"),
             // No agents: nothing to end.
             None => std::future::pending().await,

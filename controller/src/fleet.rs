@@ -5,9 +5,11 @@
 //! messages over, through queues with bounds.
 
 use crate::driver;
-use crate::registry::{Introduction, Joined, NotJoined, Registry, SessionId};
+use crate::recovery;
+use crate::registry::{Agent, Introduction, Joined, NotJoined, Registry, SessionId};
 use crate::run::Limits;
-use crate::store::{self, Store, StoreError};
+use crate::store::{Store, StoreError};
+use serde::{Deserialize, Serialize};
 use squall_agent::clock::now_ns;
 use squall_common::plan::Region;
 use squall_proto::{AgentInfo, ControllerMessage, HeartbeatAnswer, RunUpdate, agent_message, controller_message};
@@ -28,21 +30,25 @@ const UPDATES: usize = 512;
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     pub limits: Limits,
-    /// An agent not heard of for so long is lost.
+    /// An agent not heard of for so long is lost. Not before its lease is over:
+    /// until then it may come back and nothing is missing.
     pub silent_after: Duration,
     /// How often an agent shows a sign of life.
     pub heartbeat: Duration,
     /// How long an agent may go on sending load without an answer.
     pub lease: Duration,
+    /// Agents keep what is stored too, for a controller that does not have our store.
+    pub agents_keep_all: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
             limits: Limits::default(),
-            silent_after: Duration::from_secs(5),
+            silent_after: Duration::from_secs(10),
             heartbeat: Duration::from_secs(1),
             lease: Duration::from_secs(10),
+            agents_keep_all: false,
         }
     }
 }
@@ -59,16 +65,41 @@ impl Options {
 /// What a run's task is told.
 #[derive(Debug)]
 pub enum Input {
-    FromAgent { slot: String, epoch: u64, message: Box<agent_message::Message> },
-    AgentGone { slot: String, epoch: u64, reason: String },
-    StopRequested { now: bool, reason: String },
+    FromAgent {
+        slot: String,
+        epoch: u64,
+        message: Box<agent_message::Message>,
+    },
+    /// Not heard of for longer than its lease.
+    AgentSilent {
+        slot: String,
+        epoch: u64,
+        reason: String,
+    },
+    /// It has a session again; `carries`: and still its share.
+    AgentBack {
+        slot: String,
+        epoch: u64,
+        carries: bool,
+    },
+    /// It will not come back.
+    AgentGone {
+        slot: String,
+        epoch: u64,
+        reason: String,
+    },
+    StopRequested {
+        now: bool,
+        reason: String,
+    },
 }
 
 /// One agent that carries a run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Member {
     pub slot: String,
     pub epoch: u64,
+    pub incarnation: String,
     pub region: Region,
     pub version: String,
     pub workers: u32,
@@ -86,6 +117,8 @@ pub(crate) struct LiveRun {
     pub name: String,
     pub inbox: mpsc::Sender<Input>,
     pub updates: broadcast::Sender<RunUpdate>,
+    /// By slot and epoch: the last snapshot that is stored.
+    stored: BTreeMap<(String, u64), u64>,
 }
 
 struct State {
@@ -114,12 +147,12 @@ pub(crate) fn message(message: controller_message::Message) -> ControllerMessage
 }
 
 impl Controller {
-    /// Starts a controller on a store. Runs that a controller before it left behind are marked interrupted.
+    /// Starts a controller on a store, and goes on with the runs that a controller before it left behind.
     pub fn start(store: Arc<dyn Store>, options: Options) -> Result<Self, StoreError> {
-        store::mark_interrupted(store.as_ref())?;
         let registry = Registry::new(crate::events::unix_ms());
         let state = State { registry, links: BTreeMap::new(), live: BTreeMap::new() };
         let shared = Arc::new(Shared { store, options, state: Mutex::new(state), changes: watch::Sender::new(0) });
+        recovery::take_over(&shared)?;
         tokio::spawn(watch_for_silence(Arc::downgrade(&shared)));
         Ok(Self { shared })
     }
@@ -156,6 +189,17 @@ impl Controller {
     }
 }
 
+impl State {
+    /// Makes a run live.
+    fn open(&mut self, run_id: &str, name: &str) -> driver::Ends {
+        let (inbox, received) = mpsc::channel(INBOX);
+        let (updates, _) = broadcast::channel(UPDATES);
+        let live = LiveRun { name: name.to_owned(), inbox, updates: updates.clone(), stored: BTreeMap::new() };
+        self.live.insert(run_id.to_owned(), live);
+        driver::Ends { inbox: received, updates }
+    }
+}
+
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         // A panic elsewhere leaves whole values behind: every change is one assignment.
@@ -170,18 +214,25 @@ impl Shared {
         self.changes.subscribe()
     }
 
-    /// Lets an agent in and closes the session it replaces. The welcome is queued
-    /// before anyone else can find the agent, so it is always what comes first.
+    /// Lets an agent in and closes the session it replaces. `carried`: the run and
+    /// epoch that it says it still works for. The welcome is queued before anyone
+    /// else can find the agent, so it is always what comes first; it is told what
+    /// of its run is stored, where that run goes on.
     pub fn join(
         &self,
         hello: &Introduction,
+        carried: (&str, u64),
         outbox: Outbox,
-        welcome: impl FnOnce(&str, u64) -> ControllerMessage,
+        welcome: impl FnOnce(&Joined, Option<u64>) -> ControllerMessage,
     ) -> Result<(Joined, SessionId), NotJoined> {
         let mut state = self.lock();
         let (joined, session) = state.registry.join(hello, now_ns())?;
+        let live = joined.run.as_ref().and_then(|run| state.live.get(run));
+        let carries = live.is_some() && joined.run.as_deref() == Some(carried.0) && joined.epoch == carried.1;
+        let stored = live.map(|run| run.stored.get(&(joined.slot.clone(), joined.epoch)).copied().unwrap_or(0));
         // A new queue has room.
-        let _ = outbox.try_send(Ok(welcome(&joined.slot, joined.epoch)));
+        let _ = outbox.try_send(Ok(welcome(&joined, stored.filter(|_| carries))));
+        let returned = live.map(|run| run.inbox.clone());
         let old = state.links.insert(joined.slot.clone(), Link { session, outbox });
         if let (Some(old), Some(_)) = (old, joined.replaces) {
             let superseded = squall_proto::Refused {
@@ -190,6 +241,7 @@ impl Shared {
                     "slot `{}` was taken over by an agent started later; give every agent a --slot of its own",
                     joined.slot
                 ),
+                leader: String::new(),
             };
             let _ = old.outbox.try_send(Ok(message(controller_message::Message::Refused(superseded))));
         }
@@ -199,6 +251,9 @@ impl Shared {
         if let Some((inbox, epoch)) = told {
             let reason = "its process was replaced by a newer one".to_owned();
             tell(inbox, Input::AgentGone { slot: joined.slot.clone(), epoch, reason });
+        }
+        if let Some(inbox) = returned {
+            tell(inbox, Input::AgentBack { slot: joined.slot.clone(), epoch: joined.epoch, carries });
         }
         self.fleet_changed();
         Ok((joined, session))
@@ -311,6 +366,7 @@ impl Shared {
                 let member = Member {
                     slot: agent.slot.clone(),
                     epoch: agent.epoch,
+                    incarnation: agent.incarnation.clone(),
                     region: agent.region.clone(),
                     version: agent.version.clone(),
                     workers: agent.workers,
@@ -333,11 +389,38 @@ impl Shared {
         for member in members {
             state.registry.assign(&member.slot, member.epoch, Some(run_id));
         }
-        let (inbox, received) = mpsc::channel(INBOX);
-        let (updates, _) = broadcast::channel(UPDATES);
-        let live = LiveRun { name: name.to_owned(), inbox, updates: updates.clone() };
-        state.live.insert(run_id.to_owned(), live);
-        Ok(driver::Ends { inbox: received, updates })
+        Ok(state.open(run_id, name))
+    }
+
+    /// As [`Shared::claim`], for a run of a controller before this one: its agents
+    /// are expected back.
+    pub fn reclaim(&self, run_id: &str, name: &str, members: &[Member]) -> driver::Ends {
+        let now = now_ns();
+        let mut state = self.lock();
+        for member in members {
+            state.registry.expect(Agent {
+                slot: member.slot.clone(),
+                region: member.region.clone(),
+                incarnation: member.incarnation.clone(),
+                version: member.version.clone(),
+                workers: member.workers,
+                epoch: member.epoch,
+                session: None,
+                joined_ns: now,
+                last_heard_ns: now,
+                clock: None,
+                run: Some(run_id.to_owned()),
+                is_lost: false,
+            });
+        }
+        state.open(run_id, name)
+    }
+
+    /// A snapshot of a live run is stored: an agent that comes back is told.
+    pub fn note_stored(&self, run_id: &str, slot: &str, epoch: u64, sequence: u64) {
+        if let Some(run) = self.lock().live.get_mut(run_id) {
+            run.stored.insert((slot.to_owned(), epoch), sequence);
+        }
     }
 
     /// Every agent, for lists.
@@ -365,7 +448,7 @@ impl Shared {
     fn drop_silent(&self) {
         let mut state = self.lock();
         let limit = self.options.silent_after;
-        let silent = state.registry.forget_silent(now_ns(), limit.as_nanos() as u64);
+        let silent = state.registry.drop_silent(now_ns(), limit.as_nanos() as u64);
         if silent.is_empty() {
             return;
         }
@@ -377,7 +460,7 @@ impl Shared {
             }
             if let Some(run) = agent.run.as_ref().and_then(|run| state.live.get(run)) {
                 let reason = format!("no heartbeat for {} s", limit.as_secs());
-                told.push((run.inbox.clone(), Input::AgentGone { slot: agent.slot, epoch: agent.epoch, reason }));
+                told.push((run.inbox.clone(), Input::AgentSilent { slot: agent.slot, epoch: agent.epoch, reason }));
             }
         }
         drop(state);

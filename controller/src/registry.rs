@@ -44,6 +44,8 @@ pub struct Agent {
     pub clock: Option<(i64, u64)>,
     /// The run it works for.
     pub run: Option<String>,
+    /// Silent for so long that its run was told.
+    pub is_lost: bool,
 }
 
 impl Agent {
@@ -66,6 +68,8 @@ pub struct Joined {
     pub replaces: Option<SessionId>,
     /// The run that an older incarnation of this slot was working for, and has now left, with its epoch.
     pub bereaved_run: Option<(String, u64)>,
+    /// The run this very incarnation works for.
+    pub run: Option<String>,
 }
 
 /// Why an agent was not let in.
@@ -135,10 +139,11 @@ impl Registry {
             joined_ns: now_ns,
             last_heard_ns: now_ns,
             clock,
-            run,
+            run: run.clone(),
+            is_lost: false,
         };
         self.agents.insert(slot.clone(), agent);
-        Ok((Joined { slot, epoch, replaces, bereaved_run }, session))
+        Ok((Joined { slot, epoch, replaces, bereaved_run, run }, session))
     }
 
     /// `azure-eastus-1`: the region and the first number that is free, or the
@@ -168,7 +173,7 @@ impl Registry {
         self.current(slot, session).map(|agent| agent.last_heard_ns = now_ns).is_some()
     }
 
-    /// The connection ended. The agent stays known until [`Registry::forget_silent`].
+    /// The connection ended. The agent stays known until [`Registry::drop_silent`].
     pub fn disconnect(&mut self, slot: &str, session: SessionId) {
         if let Some(agent) = self.current(slot, session) {
             agent.session = None;
@@ -181,11 +186,24 @@ impl Registry {
         self.agents.remove(slot)
     }
 
-    /// Agents not heard of for `limit_ns`, taken out.
-    pub fn forget_silent(&mut self, now_ns: u64, limit_ns: u64) -> Vec<Agent> {
+    /// Agents newly silent for `limit_ns`. Those without a run are forgotten; the
+    /// others keep their place and epoch, since what they measured is still theirs to tell.
+    pub fn drop_silent(&mut self, now_ns: u64, limit_ns: u64) -> Vec<Agent> {
         let is_silent = |agent: &Agent| now_ns.saturating_sub(agent.last_heard_ns) > limit_ns;
-        let silent: Vec<String> = self.agents.values().filter(|a| is_silent(a)).map(|a| a.slot.clone()).collect();
-        silent.iter().filter_map(|slot| self.agents.remove(slot)).collect()
+        let mut silent = Vec::new();
+        for agent in self.agents.values_mut().filter(|agent| is_silent(agent) && !agent.is_lost) {
+            silent.push(agent.clone());
+            (agent.is_lost, agent.session) = (true, None);
+        }
+        self.agents.retain(|_, agent| !agent.is_lost || agent.run.is_some());
+        silent
+    }
+
+    /// An agent that worked for a run before this controller came: it has its
+    /// epoch and a place to come back to, and is as silent as if it was just heard.
+    pub fn expect(&mut self, expected: Agent) {
+        self.next_epoch = self.next_epoch.max(expected.epoch + 1);
+        self.agents.insert(expected.slot.clone(), expected);
     }
 
     /// Binds agents to a run, or frees them.
@@ -249,13 +267,33 @@ mod tests {
     }
 
     #[test]
-    fn silence_beyond_the_limit_is_forgotten() {
+    fn silence_beyond_the_limit_is_told_once_and_forgotten_only_without_a_run() {
         let mut registry = Registry::new(1);
         registry.join(&hello("a", "01"), 0).unwrap();
-        registry.join(&hello("b", "01"), 900).unwrap();
-        let gone: Vec<String> = registry.forget_silent(1_000, 500).into_iter().map(|agent| agent.slot).collect();
-        assert_eq!(gone, ["a"]);
-        assert_eq!(registry.agents().count(), 1);
+        let (b, _) = registry.join(&hello("b", "01"), 0).unwrap();
+        registry.assign("b", b.epoch, Some("run"));
+        registry.join(&hello("c", "01"), 900).unwrap();
+        let gone: Vec<String> = registry.drop_silent(1_000, 500).into_iter().map(|agent| agent.slot).collect();
+        assert_eq!(gone, ["a", "b"]);
+        assert!(registry.drop_silent(1_100, 500).is_empty());
+        let left: Vec<&str> = registry.agents().map(|agent| agent.slot.as_str()).collect();
+        assert_eq!(left, ["b", "c"]);
+        let (back, _) = registry.join(&hello("b", "01"), 1_200).unwrap();
+        assert_eq!((back.epoch, back.run.as_deref()), (b.epoch, Some("run")), "what it measured is still its own");
+    }
+
+    #[test]
+    fn an_expected_agent_comes_back_to_its_epoch_and_newer_ones_get_higher() {
+        let mut registry = Registry::new(1);
+        let mut other = Registry::new(70);
+        other.join(&hello("s", "01"), 0).unwrap();
+        other.assign("s", 70, Some("run"));
+        let mut expected = other.get("s").unwrap().clone();
+        expected.session = None;
+        registry.expect(expected);
+        assert_eq!(registry.join(&hello("t", "01"), 1).unwrap().0.epoch, 71);
+        let (back, _) = registry.join(&hello("s", "01"), 1).unwrap();
+        assert_eq!((back.epoch, back.run.as_deref()), (70, Some("run")));
     }
 
     #[test]

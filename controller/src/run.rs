@@ -2,18 +2,24 @@
 //!
 //! preparing → armed → started → draining → concluding → done
 //!
-//! Every wait has a deadline with a name. An agent that refuses, never arms,
-//! stops early or vanishes ends the run: the others are stopped, what they
-//! measured is kept, and the hole is named. Nothing here sends, stores or looks
-//! at a clock; `driver.rs` performs the commands in their order.
+//! Every wait has a deadline with a name. An agent whose connection breaks may
+//! come back and is told again what it may have missed; one that stays silent
+//! for longer than its load lease is lost, and the plan says what becomes of
+//! the run: it fails (the others are stopped, what they measured is kept, and
+//! the hole is named), or it goes on. A lost agent that comes back before the
+//! end still tells what it measured. Nothing here sends, stores or looks at a
+//! clock; `driver.rs` performs the commands in their order, and stores this
+//! value before it does, so that another controller can go on from it.
 
+use serde::{Deserialize, Serialize};
+use squall_common::plan::OnAgentLoss;
 use std::time::Duration;
 
 /// Position of an agent in the run.
 pub type Place = usize;
 
 /// Where a run stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Stage {
     /// Agents validate, resolve, connect.
     Preparing,
@@ -42,7 +48,7 @@ impl Stage {
 }
 
 /// How long each wait may take.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Limits {
     pub arm: Duration,
     /// From the decision to start to the start, at least; four times the worst round trip if that is more.
@@ -87,8 +93,18 @@ pub enum Event {
         last_sequence: u64,
         ended_by: String,
     },
-    /// Silent, superseded, left, or its messages can't be read.
-    Lost {
+    /// Not heard of for longer than its lease: it sends no load any more, but may come back.
+    Silent {
+        agent: Place,
+        reason: String,
+    },
+    /// It has a session again. `carries`: the process still has its share.
+    Back {
+        agent: Place,
+        carries: bool,
+    },
+    /// Replaced, left, or its messages can't be read: nothing more will come.
+    Gone {
         agent: Place,
         reason: String,
     },
@@ -136,6 +152,8 @@ pub struct Missing {
     pub agent: Place,
     pub first_interval: u32,
     pub reason: String,
+    /// When it was noticed, on the controller's clock.
+    pub noticed_ns: u64,
 }
 
 /// How a run ended, before anything is judged.
@@ -148,9 +166,11 @@ pub struct Outcome {
     pub missing: Vec<Missing>,
     /// Load was ended before the schedule's end.
     pub stopped_early: bool,
+    /// The plan accepts what is missing: SLOs are judged with and without it.
+    pub losses_accepted: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum AgentState {
     Arming,
     Armed {
@@ -160,28 +180,47 @@ enum AgentState {
     Going {
         last_sequence: Option<u64>,
     },
+    /// Was going, and has been silent for longer than its lease. Not waited for.
+    Silent,
     Finished,
     Gone,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct AgentTrack {
     state: AgentState,
     merged: u64,
     /// The first second that has not come.
     next_interval: u32,
-    told_to_stop: bool,
-    missing: Option<String>,
+    /// Whether it was told to stop, and then whether at once.
+    told_to_stop: Option<bool>,
+    missing: Option<Loss>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Loss {
+    reason: String,
+    noticed_ns: u64,
+}
+
+/// What a run is to do, as far as it bears on its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terms {
+    /// How long the plan offers load, if that is known.
+    pub offered: Option<Duration>,
+    pub drain: Duration,
+    pub on_agent_loss: OnAgentLoss,
+    /// With fewer agents left the run fails, whatever `on_agent_loss` says.
+    pub min_agents: usize,
 }
 
 /// A run between two events.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Run {
     stage: Stage,
     limits: Limits,
+    terms: Terms,
     agents: Vec<AgentTrack>,
-    offered: Option<Duration>,
-    drain: Duration,
     deadline_ns: Option<u64>,
     start_at_ns: Option<u64>,
     aborted: Option<String>,
@@ -194,22 +233,15 @@ fn ns(duration: Duration) -> u64 {
 }
 
 impl Run {
-    /// Begins a run on `agents` agents. `offered`: how long the plan offers load, if that is known.
-    pub fn begin(
-        now_ns: u64,
-        agents: usize,
-        offered: Option<Duration>,
-        drain: Duration,
-        limits: Limits,
-    ) -> (Self, Vec<Command>) {
+    /// Begins a run on `agents` agents.
+    pub fn begin(now_ns: u64, agents: usize, terms: Terms, limits: Limits) -> (Self, Vec<Command>) {
         let track =
-            AgentTrack { state: AgentState::Arming, merged: 0, next_interval: 0, told_to_stop: false, missing: None };
+            AgentTrack { state: AgentState::Arming, merged: 0, next_interval: 0, told_to_stop: None, missing: None };
         let run = Self {
             stage: Stage::Preparing,
             limits,
+            terms,
             agents: vec![track; agents],
-            offered,
-            drain,
             deadline_ns: Some(now_ns.saturating_add(ns(limits.arm))),
             start_at_ns: None,
             aborted: None,
@@ -219,6 +251,23 @@ impl Run {
         let mut commands = vec![Command::Enter(Stage::Preparing)];
         commands.extend((0..agents).map(|agent| Command::Prepare { agent }));
         (run, commands)
+    }
+
+    /// The same run under another controller. `shift_ns` moves instants of the
+    /// old controller's clock to ours; what was waited for gets `grace` to come back.
+    pub fn resume(mut self, now_ns: u64, shift_ns: i64, grace: Duration) -> Self {
+        let moved = |instant: u64| instant.saturating_add_signed(shift_ns);
+        self.start_at_ns = self.start_at_ns.map(moved);
+        for loss in self.agents.iter_mut().filter_map(|track| track.missing.as_mut()) {
+            loss.noticed_ns = moved(loss.noticed_ns);
+        }
+        self.deadline_ns = self.deadline_ns.map(|deadline| moved(deadline).max(now_ns.saturating_add(ns(grace))));
+        self
+    }
+
+    /// What the store says is merged: counted there, not in the stored value.
+    pub fn recount(&mut self, agent: Place, sequence: u64, next_interval: u32) {
+        (self.agents[agent].merged, self.agents[agent].next_interval) = (sequence, next_interval);
     }
 
     pub fn stage(&self) -> Stage {
@@ -231,7 +280,7 @@ impl Run {
 
     /// When load ends by the plan.
     pub fn load_end_ns(&self) -> Option<u64> {
-        Some(self.start_at_ns?.saturating_add(ns(self.offered?)))
+        Some(self.start_at_ns?.saturating_add(ns(self.terms.offered?)))
     }
 
     /// Whether the agent still takes part.
@@ -241,7 +290,10 @@ impl Run {
 
     /// Whether something is still to come from the agent.
     pub fn is_awaited(&self, agent: Place) -> bool {
-        self.is_here(agent) && self.agents[agent].state != AgentState::Finished
+        let waits = |track: &AgentTrack| {
+            matches!(track.state, AgentState::Arming | AgentState::Armed { .. } | AgentState::Going { .. })
+        };
+        self.agents.get(agent).is_some_and(waits)
     }
 
     /// One step.
@@ -264,7 +316,11 @@ impl Run {
                 }
             }
             Event::NotArmed { agent, reason } => {
-                self.lose(now_ns, agent, format!("refused the plan: {reason}"), commands)
+                let reason = match self.stage {
+                    Stage::Preparing => format!("refused the plan: {reason}"),
+                    _ => format!("gave its share up: {reason}"),
+                };
+                self.lose(now_ns, agent, AgentState::Gone, reason, commands);
             }
             Event::Merged { agent, sequence, last_interval } => {
                 if self.is_here(agent) {
@@ -276,7 +332,13 @@ impl Run {
             Event::Finished { agent, last_sequence, ended_by } => {
                 self.finish(now_ns, agent, last_sequence, &ended_by, commands);
             }
-            Event::Lost { agent, reason } => self.lose(now_ns, agent, reason, commands),
+            Event::Silent { agent, reason } => {
+                let was_going = matches!(self.state(agent), Some(AgentState::Going { .. }));
+                let state = if was_going { AgentState::Silent } else { AgentState::Gone };
+                self.lose(now_ns, agent, state, reason, commands);
+            }
+            Event::Back { agent, carries } => self.take_back(now_ns, agent, carries, commands),
+            Event::Gone { agent, reason } => self.lose(now_ns, agent, AgentState::Gone, reason, commands),
             Event::Failed { reason } => self.stop(now_ns, false, reason, commands),
             Event::StopRequested { now, reason } => {
                 // The second request does not wait any longer.
@@ -292,32 +354,92 @@ impl Run {
     }
 
     fn finish(&mut self, now_ns: u64, agent: Place, last_sequence: u64, ended_by: &str, commands: &mut Vec<Command>) {
-        let Some(AgentState::Going { last_sequence: known }) = self.agents.get_mut(agent).map(|track| &mut track.state)
-        else {
+        let Some(track) = self.agents.get_mut(agent) else { return };
+        if !matches!(track.state, AgentState::Going { .. } | AgentState::Silent) {
             return;
-        };
-        *known = Some(last_sequence);
-        let track = &mut self.agents[agent];
-        let as_meant = matches!(ended_by, "schedule" | "limit") || track.told_to_stop;
-        if !as_meant {
-            track.missing = Some(format!("its load ended early ({ended_by})"));
-            self.end_load_early(now_ns, "an agent's load ended early", commands);
+        }
+        track.state = AgentState::Going { last_sequence: Some(last_sequence) };
+        let as_meant = matches!(ended_by, "schedule" | "limit") || track.told_to_stop.is_some();
+        if as_meant {
+            // It was only out of reach: nothing is missing.
+            track.missing = None;
+            return;
+        }
+        let reason = format!("its load ended early ({ended_by})");
+        if track.missing.is_none() {
+            track.missing = Some(Loss { reason, noticed_ns: now_ns });
+            self.go_on_without(now_ns, "an agent's load ended early", commands);
         }
     }
 
-    /// The agent is gone, for this run.
-    fn lose(&mut self, now_ns: u64, agent: Place, reason: String, commands: &mut Vec<Command>) {
+    /// The agent is out of reach, or will tell nothing more.
+    fn lose(&mut self, now_ns: u64, agent: Place, to: AgentState, reason: String, commands: &mut Vec<Command>) {
+        let Some(track) = self.agents.get_mut(agent) else { return };
+        let was_silent = track.state == AgentState::Silent && to == AgentState::Gone;
+        if was_silent {
+            track.state = AgentState::Gone;
+            return commands.push(Command::Dismiss { agent });
+        }
         if !self.is_awaited(agent) {
             return;
         }
+        let is_final = to == AgentState::Gone;
         let track = &mut self.agents[agent];
-        track.state = AgentState::Gone;
-        track.missing = Some(reason.clone());
-        commands.push(Command::Dismiss { agent });
+        track.state = to;
+        track.missing = Some(Loss { reason: reason.clone(), noticed_ns: now_ns });
+        if is_final {
+            commands.push(Command::Dismiss { agent });
+        }
         if self.stage == Stage::Preparing {
             self.aborted.get_or_insert(format!("the run never started: {}", Subject(agent, &reason)));
         } else {
-            self.end_load_early(now_ns, &format!("agent lost: {reason}"), commands);
+            self.go_on_without(now_ns, &format!("agent lost: {reason}"), commands);
+        }
+    }
+
+    /// A session stands again: what may have been said into the broken one is said once more.
+    fn take_back(&mut self, now_ns: u64, agent: Place, carries: bool, commands: &mut Vec<Command>) {
+        let Some(track) = self.agents.get_mut(agent) else { return };
+        match track.state {
+            AgentState::Arming if !carries => commands.push(Command::Prepare { agent }),
+            AgentState::Arming | AgentState::Finished | AgentState::Gone => {}
+            AgentState::Armed { .. } if !carries => {
+                track.state = AgentState::Arming;
+                commands.push(Command::Prepare { agent });
+            }
+            AgentState::Armed { .. } => {}
+            AgentState::Going { .. } | AgentState::Silent if !carries => {
+                let reason = "came back without its share of the run".to_owned();
+                self.lose(now_ns, agent, AgentState::Gone, reason, commands);
+            }
+            AgentState::Going { .. } | AgentState::Silent => {
+                if track.state == AgentState::Silent {
+                    // Its snapshots and its last word say what is missing, if anything is.
+                    track.state = AgentState::Going { last_sequence: None };
+                }
+                if let Some(start_at_ns) = self.start_at_ns {
+                    commands.push(Command::Go { agent, start_at_ns });
+                }
+                if let Some(now) = track.told_to_stop {
+                    let reason = "the run is ending".to_owned();
+                    commands.push(Command::Stop { agent, now, reason });
+                }
+            }
+        }
+    }
+
+    /// Whether the plan lets the run go on with the agents that are left.
+    fn may_go_on(&self) -> bool {
+        let counts = |track: &&AgentTrack| {
+            matches!(track.state, AgentState::Going { .. } | AgentState::Finished) && track.missing.is_none()
+        };
+        let left = self.agents.iter().filter(counts).count();
+        self.terms.on_agent_loss != OnAgentLoss::Fail && left >= self.terms.min_agents.max(1)
+    }
+
+    fn go_on_without(&mut self, now_ns: u64, reason: &str, commands: &mut Vec<Command>) {
+        if !self.may_go_on() {
+            self.end_load_early(now_ns, reason, commands);
         }
     }
 
@@ -325,7 +447,7 @@ impl Run {
     fn end_load_early(&mut self, now_ns: u64, reason: &str, commands: &mut Vec<Command>) {
         if self.stage < Stage::Draining {
             self.stopped_early = true;
-            self.drain_until(now_ns.saturating_add(ns(self.drain)).saturating_add(ns(self.limits.finish_grace)));
+            self.drain_until(now_ns.saturating_add(ns(self.terms.drain)).saturating_add(ns(self.limits.finish_grace)));
             self.enter(Stage::Draining, commands);
             self.tell_to_stop(false, reason, commands);
         }
@@ -338,7 +460,7 @@ impl Run {
         }
         self.stopped_early = true;
         self.stopped_now |= now;
-        let wait = if now { self.limits.stop_now } else { self.drain.saturating_add(self.limits.finish_grace) };
+        let wait = if now { self.limits.stop_now } else { self.terms.drain.saturating_add(self.limits.finish_grace) };
         self.drain_until(now_ns.saturating_add(ns(wait)));
         if self.stage < Stage::Draining {
             self.enter(Stage::Draining, commands);
@@ -353,8 +475,11 @@ impl Run {
     fn tell_to_stop(&mut self, now: bool, reason: &str, commands: &mut Vec<Command>) {
         for (agent, track) in self.agents.iter_mut().enumerate() {
             if !matches!(track.state, AgentState::Finished | AgentState::Gone) {
-                track.told_to_stop = true;
-                commands.push(Command::Stop { agent, now, reason: reason.to_owned() });
+                track.told_to_stop = Some(now);
+                // A silent one is told when it comes back.
+                if track.state != AgentState::Silent {
+                    commands.push(Command::Stop { agent, now, reason: reason.to_owned() });
+                }
             }
         }
     }
@@ -408,9 +533,9 @@ impl Run {
                     format!("{} of its {last} snapshots never came", last.saturating_sub(track.merged))
                 }
                 AgentState::Going { last_sequence: None } => "did not finish in time".to_owned(),
-                AgentState::Armed { .. } | AgentState::Finished | AgentState::Gone => continue,
+                AgentState::Armed { .. } | AgentState::Silent | AgentState::Finished | AgentState::Gone => continue,
             };
-            self.lose(now_ns, agent, reason, commands);
+            self.lose(now_ns, agent, AgentState::Gone, reason, commands);
         }
         if preparing {
             self.aborted.get_or_insert_with(|| "the run never started".to_owned());
@@ -426,7 +551,7 @@ impl Run {
         let margin_ns = ns(self.limits.start_margin).max(worst_rtt_ns.saturating_mul(4)).min(ns(self.limits.arm));
         let start_at_ns = now_ns.saturating_add(margin_ns);
         self.start_at_ns = Some(start_at_ns);
-        let last_word = ns(self.drain).saturating_add(ns(self.limits.finish_grace));
+        let last_word = ns(self.terms.drain).saturating_add(ns(self.limits.finish_grace));
         self.deadline_ns = self.load_end_ns().map(|end| end.saturating_add(last_word));
         self.enter(Stage::Armed, commands);
         for (agent, track) in self.agents.iter_mut().enumerate() {
@@ -439,14 +564,15 @@ impl Run {
         self.enter(Stage::Concluding, commands);
         let started = self.start_at_ns.is_some();
         let missing = self.agents.iter().enumerate().filter(|_| started).filter_map(|(agent, track)| {
-            let reason = track.missing.clone()?;
-            Some(Missing { agent, first_interval: track.next_interval, reason })
+            let Loss { reason, noticed_ns } = track.missing.clone()?;
+            Some(Missing { agent, first_interval: track.next_interval, reason, noticed_ns })
         });
         commands.push(Command::Conclude(Outcome {
             start_at_ns: self.start_at_ns,
             missing: missing.collect(),
             aborted: self.aborted.clone(),
             stopped_early: self.stopped_early,
+            losses_accepted: self.terms.on_agent_loss != OnAgentLoss::Fail && !self.stopped_early,
         }));
     }
 }

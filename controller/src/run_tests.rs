@@ -4,7 +4,13 @@ use squall_common::random::Random;
 const SECOND: u64 = 1_000_000_000;
 
 fn begin(agents: usize) -> (Run, Vec<Command>) {
-    Run::begin(0, agents, Some(Duration::from_secs(10)), Duration::from_secs(5), Limits::default())
+    begin_with(agents, OnAgentLoss::Fail, 1)
+}
+
+fn begin_with(agents: usize, on_agent_loss: OnAgentLoss, min_agents: usize) -> (Run, Vec<Command>) {
+    let offered = Some(Duration::from_secs(10));
+    let terms = Terms { offered, drain: Duration::from_secs(5), on_agent_loss, min_agents };
+    Run::begin(0, agents, terms, Limits::default())
 }
 
 fn armed(agent: Place) -> Event {
@@ -19,8 +25,12 @@ fn merged(agent: Place, sequence: u64) -> Event {
     Event::Merged { agent, sequence, last_interval: sequence as u32 - 1 }
 }
 
-fn lost(agent: Place) -> Event {
-    Event::Lost { agent, reason: "silent for 5 s".into() }
+fn silent(agent: Place) -> Event {
+    Event::Silent { agent, reason: "silent for 10 s".into() }
+}
+
+fn gone(agent: Place) -> Event {
+    Event::Gone { agent, reason: "was replaced".into() }
 }
 
 fn stop(now: bool) -> Event {
@@ -45,8 +55,12 @@ fn outcome(commands: &[Command]) -> &Outcome {
 }
 
 fn running(agents: usize) -> Run {
+    running_with(agents, OnAgentLoss::Fail, 1)
+}
+
+fn running_with(agents: usize, on_agent_loss: OnAgentLoss, min_agents: usize) -> Run {
     let events = (0..agents).map(|agent| (0, armed(agent))).chain([(2 * SECOND, Event::Tick)]);
-    let (run, _) = feed(begin(agents).0, events);
+    let (run, _) = feed(begin_with(agents, on_agent_loss, min_agents).0, events);
     assert_eq!(run.stage(), Stage::Started);
     run
 }
@@ -114,13 +128,14 @@ fn an_agent_that_never_arms_is_named_with_its_deadline() {
 
 #[test]
 fn a_lost_agent_stops_the_others_and_leaves_a_hole() {
-    let (run, commands) = feed(running(2), [(5 * SECOND, merged(1, 3)), (7 * SECOND, lost(1))]);
+    let (run, commands) = feed(running(2), [(5 * SECOND, merged(1, 3)), (7 * SECOND, silent(1))]);
     assert!(commands.iter().any(|command| matches!(command, Command::Stop { agent: 0, now: false, .. })));
     assert!(!commands.iter().any(|command| matches!(command, Command::Stop { agent: 1, .. })));
     let ended = Event::Finished { agent: 0, last_sequence: 0, ended_by: "stopped".into() };
     let (_, commands) = run.step(8 * SECOND, ended);
     let outcome = outcome(&commands);
-    assert_eq!(outcome.missing, [Missing { agent: 1, first_interval: 3, reason: "silent for 5 s".into() }]);
+    let missing = Missing { agent: 1, first_interval: 3, reason: "silent for 10 s".into(), noticed_ns: 7 * SECOND };
+    assert_eq!(outcome.missing, [missing]);
     assert!(outcome.aborted.is_none() && outcome.stopped_early);
 }
 
@@ -150,6 +165,58 @@ fn a_stop_before_the_start_starts_nothing() {
     assert!(!commands.iter().any(|command| matches!(command, Command::Go { .. })));
 }
 
+#[test]
+fn a_silent_agent_that_comes_back_in_time_leaves_nothing_missing() {
+    let run = running_with(2, OnAgentLoss::Continue, 1);
+    let (run, commands) = feed(run, [(5 * SECOND, silent(1)), (6 * SECOND, Event::Back { agent: 1, carries: true })]);
+    assert_eq!(commands, [Command::Go { agent: 1, start_at_ns: 2 * SECOND }], "said again, in case it was not heard");
+    let events = [(12 * SECOND, finished(0, 0)), (12 * SECOND, finished(1, 2)), (12 * SECOND, merged(1, 2))];
+    let (_, commands) = feed(run, events);
+    assert!(outcome(&commands).missing.is_empty());
+}
+
+#[test]
+fn a_plan_that_continues_goes_on_until_too_few_are_left() {
+    let run = running_with(3, OnAgentLoss::Continue, 2);
+    let (run, commands) = run.step(5 * SECOND, silent(0));
+    assert!(commands.is_empty() && run.stage() == Stage::Started, "{commands:?}");
+    let (run, commands) = run.step(6 * SECOND, gone(1));
+    assert!(commands.iter().any(|command| matches!(command, Command::Stop { agent: 2, now: false, .. })));
+    let (_, commands) = run.step(7 * SECOND, finished(2, 0));
+    let outcome = outcome(&commands);
+    assert_eq!((outcome.missing.len(), outcome.losses_accepted), (2, false));
+}
+
+#[test]
+fn what_continues_to_the_end_has_its_losses_accepted() {
+    let run = running_with(2, OnAgentLoss::Continue, 1);
+    let (_, commands) = feed(run, [(5 * SECOND, silent(0)), (12 * SECOND, finished(1, 0))]);
+    let outcome = outcome(&commands);
+    assert!(outcome.losses_accepted && !outcome.stopped_early && outcome.missing[0].noticed_ns == 5 * SECOND);
+}
+
+#[test]
+fn an_agent_that_lost_its_share_before_the_start_prepares_again() {
+    let (run, _) = feed(begin(2).0, [(0, armed(0))]);
+    let (run, commands) = run.step(SECOND, Event::Back { agent: 0, carries: false });
+    assert_eq!(commands, [Command::Prepare { agent: 0 }]);
+    let (run, commands) = run.step(SECOND, armed(1));
+    assert!(commands.is_empty() && run.stage() == Stage::Preparing, "it is not armed any more");
+    assert_eq!(run.step(2 * SECOND, armed(0)).0.stage(), Stage::Armed);
+}
+
+#[test]
+fn another_controller_gives_the_agents_time_to_come_back() {
+    let (run, _) = feed(running(1), [(12 * SECOND, Event::Tick)]);
+    // 1 s on the old clock is 101 s on the new; it comes long after the old deadline.
+    let run = run.resume(200 * SECOND, 100 * SECOND as i64, Duration::from_secs(15));
+    assert_eq!(run.start_at_ns(), Some(102 * SECOND));
+    let (run, commands) = run.step(201 * SECOND, Event::Tick);
+    assert!(commands.is_empty() && run.is_awaited(0), "{commands:?}");
+    let (_, commands) = run.step(215 * SECOND, Event::Tick);
+    assert_eq!(outcome(&commands).missing[0].reason, "did not finish in time");
+}
+
 /// Whatever comes in whatever order, a run ends once, and nobody who is gone is spoken to.
 #[test]
 fn every_run_ends_once_and_no_command_goes_to_a_gone_agent() {
@@ -157,15 +224,21 @@ fn every_run_ends_once_and_no_command_goes_to_a_gone_agent() {
         let mut random = Random::at(seed, &[]);
         let agents = 1 + random.below(4) as usize;
         let offered = (random.below(4) > 0).then_some(Duration::from_secs(random.below(20)));
-        let (mut run, mut commands) =
-            Run::begin(0, agents, offered, Duration::from_secs(random.below(10)), Limits::default());
-        let (mut now, mut gone, mut ends) = (0, vec![false; agents], 0);
+        let on_agent_loss = [OnAgentLoss::Fail, OnAgentLoss::Continue][random.below(2) as usize];
+        let min_agents = 1 + random.below(3) as usize;
+        let (mut run, mut commands) = Run::begin(
+            0,
+            agents,
+            Terms { offered, drain: Duration::from_secs(random.below(10)), on_agent_loss, min_agents },
+            Limits::default(),
+        );
+        let (mut now, mut dismissed, mut ends) = (0, vec![false; agents], 0);
         for step in 0..200 {
             for command in &commands {
                 match command {
-                    Command::Dismiss { agent } => gone[*agent] = true,
+                    Command::Dismiss { agent } => dismissed[*agent] = true,
                     Command::Prepare { agent } | Command::Go { agent, .. } | Command::Stop { agent, .. } => {
-                        assert!(!gone[*agent], "seed {seed}: {command:?} to a gone agent");
+                        assert!(!dismissed[*agent], "seed {seed}: {command:?} to a gone agent");
                     }
                     Command::Conclude(outcome) => {
                         ends += 1;
@@ -178,14 +251,15 @@ fn every_run_ends_once_and_no_command_goes_to_a_gone_agent() {
             }
             now += random.below(3 * SECOND);
             let agent = random.below(agents as u64) as usize;
-            let event = match random.below(if step < 20 { 6 } else { 12 }) {
+            let event = match random.below(if step < 20 { 6 } else { 13 }) {
                 0..=2 => armed(agent),
                 3 => Event::Tick,
                 4 => merged(agent, 1 + random.below(10)),
                 5 | 6 => finished(agent, random.below(10)),
-                7 => lost(agent),
+                7 => [silent(agent), gone(agent)][random.below(2) as usize].clone(),
                 8 => stop(random.below(2) == 0),
                 9 => Event::NotArmed { agent, reason: "no".into() },
+                12 => Event::Back { agent, carries: random.below(3) > 0 },
                 10 => Event::Finished { agent, last_sequence: 1, ended_by: "lease".into() },
                 _ => Event::Concluded,
             };
@@ -193,6 +267,9 @@ fn every_run_ends_once_and_no_command_goes_to_a_gone_agent() {
         }
         // Time alone ends what has an end; an operator ends the rest.
         for event in [stop(false), Event::Tick, Event::Tick] {
+            // Another controller takes over, whenever.
+            run = serde_json::from_slice::<Run>(&serde_json::to_vec(&run).unwrap()).unwrap();
+            run = run.resume(now, 0, Duration::from_secs(15));
             ends += commands.iter().filter(|command| matches!(command, Command::Conclude(_))).count();
             now += 100 * SECOND;
             (run, commands) = run.step(now, event);

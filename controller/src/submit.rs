@@ -9,7 +9,8 @@ use crate::store::{StoreError, StoredRun};
 use prost::Message;
 use squall_common::plan::{Plan, Region};
 use squall_common::split::{Share, agent_weights};
-use squall_proto::SubmitRunRequest;
+use squall_common::wire;
+use squall_proto::{PlanBundle, SubmitRunRequest};
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
@@ -38,10 +39,21 @@ type Dealt = (Vec<Member>, Vec<Vec<Share>>);
 pub(crate) async fn submit(shared: &Arc<Shared>, request: SubmitRunRequest) -> Result<String, NotSubmitted> {
     let bundle = request.bundle.unwrap_or_default();
     let loaded = plan_source::load(&bundle).map_err(NotSubmitted::Plan)?;
-    let deadline = Instant::now() + Duration::from_millis(request.wait_for_agents_ms).min(LONGEST_WAIT);
-    let (members, shares) = wait_for_agents(shared, &loaded.plan, request.min_agents as usize, deadline).await?;
+    let run_id = match request.run_id.as_str() {
+        "" => ulid::Ulid::new().to_string(),
+        chosen => chosen_id(chosen)?,
+    };
+    if let Some(known) = known_run(shared, &run_id).await? {
+        // Asked again after a lost answer: it has begun already.
+        return match known == wire::bundle_digest(&bundle) {
+            true => Ok(run_id),
+            false => Err(NotSubmitted::Plan(format!("run {run_id} exists, with another plan; submit under a new id"))),
+        };
+    }
+    let wait = Duration::from_millis(request.wait_for_agents_ms).max(loaded.plan.start_when.within).min(LONGEST_WAIT);
+    let least = loaded.plan.min_agents.max(request.min_agents as usize);
+    let (members, shares) = wait_for_agents(shared, &loaded.plan, least, Instant::now() + wait).await?;
 
-    let run_id = ulid::Ulid::new().to_string();
     let name = loaded.plan.name.clone();
     let ends = shared.claim(&run_id, &name, &members).map_err(|agent| {
         NotSubmitted::Agents(format!("agent `{agent}` was taken or left while the run was submitted; submit it again"))
@@ -58,6 +70,22 @@ pub(crate) async fn submit(shared: &Arc<Shared>, request: SubmitRunRequest) -> R
     let begun = tokio::spawn(begin(shared.clone(), start, ends)).await;
     begun.unwrap_or_else(|panic| Err(StoreError::Failed(panic.to_string()).into()))?;
     Ok(run_id)
+}
+
+/// Ids sort by their time, so a chosen one must be of now.
+fn chosen_id(text: &str) -> Result<String, NotSubmitted> {
+    match ulid::Ulid::from_string(text) {
+        Ok(id) => Ok(id.to_string()),
+        Err(_) => Err(NotSubmitted::Plan(format!("`{}` is no run id: a run id is a ULID", text.escape_debug()))),
+    }
+}
+
+/// The digest of a run's plan, if there is such a run.
+async fn known_run(shared: &Shared, run_id: &str) -> Result<Option<String>, NotSubmitted> {
+    let (store, run_id) = (shared.store.clone(), run_id.to_owned());
+    let read = tokio::task::spawn_blocking(move || store.bundle(&run_id)).await;
+    let bytes = read.unwrap_or_else(|panic| Err(StoreError::Failed(panic.to_string())))?;
+    Ok(bytes.and_then(|bytes| PlanBundle::decode(bytes).ok()).map(|bundle| wire::bundle_digest(&bundle)))
 }
 
 /// Writes the run down and lets it go.
@@ -92,7 +120,7 @@ async fn wait_for_agents(shared: &Shared, plan: &Plan, least: usize, deadline: I
 
 /// Splits every load over the connected agents; those that would carry nothing are left out.
 fn deal(plan: &Plan, fleet: &[(Member, Option<(String, String)>)], least: usize) -> Result<Dealt, NotSubmitted> {
-    let least = least.max(1);
+    let least = least.max(plan.start_when.agents).max(1);
     if fleet.len() < least {
         return Err(NotSubmitted::Agents(format!(
             "{} of {least} agents are connected; start one: `squall-agent --controller URL --region R`",
@@ -100,6 +128,14 @@ fn deal(plan: &Plan, fleet: &[(Member, Option<(String, String)>)], least: usize)
         )));
     }
     let regions: Vec<Region> = fleet.iter().map(|(member, _)| member.region.clone()).collect();
+    for (region, wanted) in &plan.start_when.regions {
+        let there = regions.iter().filter(|there| *there == region).count();
+        if there < *wanted {
+            return Err(NotSubmitted::Agents(format!(
+                "{there} of {wanted} agents are connected in region `{region}`, which `start_when` asks for"
+            )));
+        }
+    }
     let by_load: Vec<Vec<u32>> = plan
         .loads
         .iter()

@@ -5,12 +5,14 @@
 //! that holds a plan with the same digest.
 
 pub mod file;
+mod fleet;
 mod load;
 mod scenario;
 mod slo;
 mod target;
 mod template;
 
+pub use fleet::{OnAgentLoss, StartWhen};
 pub use load::{Arrivals, Load, LoadId, LoadModel, MaxInFlight, Phase, PhaseKind, WhenFull};
 pub use scenario::{
     BodyTemplate, Check, Extract, ExtractFrom, Feeder, FeederId, FeederOrder, Scenario, ScenarioId, StatusMatch, Step,
@@ -46,6 +48,10 @@ pub struct Plan {
     pub warm_up: Duration,
     /// How long requests in flight may take after the last phase.
     pub drain: Duration,
+    pub on_agent_loss: OnAgentLoss,
+    /// With fewer agents the run does not begin, and fails if it has.
+    pub min_agents: usize,
+    pub start_when: StartWhen,
     /// Response time, service time and dispatch lag of every sample are logged
     /// on the agent (for checking the measurement itself; bounded).
     pub sample_log: bool,

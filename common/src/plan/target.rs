@@ -11,7 +11,8 @@ use std::time::Duration;
 pub struct TargetId(pub u16);
 
 /// `cloud/region`, e.g. `azure/eastus`: where an agent or a target lives.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Region(String);
 
 impl Region {
@@ -31,6 +32,20 @@ impl Region {
 
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl TryFrom<String> for Region {
+    type Error = InvalidRegion;
+
+    fn try_from(text: String) -> Result<Self, InvalidRegion> {
+        Self::new(&text)
+    }
+}
+
+impl From<Region> for String {
+    fn from(region: Region) -> Self {
+        region.0
     }
 }
 

@@ -4,13 +4,16 @@ use super::failure::Failure;
 use crate::bundle::{MAX_MESSAGE_BYTES, sha256};
 use clap::Args;
 use squall_proto::operator_client::OperatorClient;
-use squall_proto::{GetResultRequest, ListRunsRequest, RunUpdate, WatchRunRequest};
-use std::time::Duration;
+use squall_proto::{GetResultRequest, ListRunsRequest, RunUpdate, SubmitRunRequest, WatchRunRequest};
+use std::time::{Duration, Instant};
 use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// A submission whose answer is lost is repeated for so long.
+const SUBMIT_WITHIN: Duration = Duration::from_secs(20);
+const SUBMIT_AGAIN_EVERY: Duration = Duration::from_millis(500);
 
 /// Where a controller is.
 #[derive(Args, Clone, Debug)]
@@ -38,6 +41,12 @@ fn why(error: &(dyn std::error::Error + 'static)) -> String {
             text.strip_prefix("failed to lookup address information: ").unwrap_or(&text).to_owned()
         }
     }
+}
+
+/// Whether the connection, not the request, is to blame: asking again may help.
+pub fn is_passing(status: &tonic::Status) -> bool {
+    use tonic::Code::{Cancelled, Unavailable, Unknown};
+    matches!(status.code(), Unavailable | Cancelled | Unknown)
 }
 
 impl Operator {
@@ -83,9 +92,26 @@ impl Operator {
         Failure::from_status(&self.name, status)
     }
 
+    pub async fn try_watch(&mut self, run_id: &str) -> Result<Streaming<RunUpdate>, tonic::Status> {
+        Ok(self.grpc.watch_run(WatchRunRequest { run_id: run_id.to_owned() }).await?.into_inner())
+    }
+
     pub async fn watch(&mut self, run_id: &str) -> Result<Streaming<RunUpdate>, Failure> {
-        let watching = self.grpc.watch_run(WatchRunRequest { run_id: run_id.to_owned() }).await;
-        Ok(watching.map_err(|status| self.failure(&status))?.into_inner())
+        self.try_watch(run_id).await.map_err(|status| self.failure(&status))
+    }
+
+    /// Submits a run that has an id, again where the answer was lost: it starts once.
+    pub async fn submit(&mut self, request: SubmitRunRequest) -> Result<String, Failure> {
+        let since = Instant::now();
+        loop {
+            match self.grpc.submit_run(request.clone()).await {
+                Ok(submitted) => return Ok(submitted.into_inner().run_id),
+                Err(status) if is_passing(&status) && since.elapsed() < SUBMIT_WITHIN => {
+                    tokio::time::sleep(SUBMIT_AGAIN_EVERY).await;
+                }
+                Err(status) => return Err(self.failure(&status)),
+            }
+        }
     }
 
     /// Every file of a run's result, each held against its digest.

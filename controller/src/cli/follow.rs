@@ -1,6 +1,6 @@
 //! Watching a run to its end: progress for people, Ctrl-C for impatient ones.
 
-use super::client::Operator;
+use super::client::{Operator, is_passing};
 use super::failure::Failure;
 use super::output::note;
 use crate::report::progress;
@@ -9,11 +9,15 @@ use serde_json::Value;
 use squall_proto::{LiveView, RunFinished, RunUpdate, StopRunRequest, run_update};
 use std::io::Write;
 use std::time::{Duration, Instant};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tonic::Streaming;
 
 /// Between lines where nothing can be redrawn.
 const PLAIN_EVERY: Duration = Duration::from_secs(5);
+
+/// How often, and for how long, a controller that went away is looked for.
+const LOOK_AGAIN_EVERY: Duration = Duration::from_millis(500);
+const LOOK_FOR: Duration = Duration::from_secs(120);
 
 /// What Ctrl-C does while we look.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -24,11 +28,11 @@ pub enum OnInterrupt {
     Leave,
 }
 
-/// Shows a run until it ends; `None`: the watcher left before.
+/// Shows a run until it ends; `None`: the watcher left before. A controller that
+/// goes away and comes back, or another that takes its place, is looked for.
 pub async fn follow(
     operator: &mut Operator,
     run_id: &str,
-    mut updates: Streaming<RunUpdate>,
     quiet: bool,
     on_interrupt: OnInterrupt,
 ) -> Result<Option<RunFinished>, Failure> {
@@ -37,6 +41,7 @@ pub async fn follow(
     // One for all: a signal that comes while the last one is acted upon must not be lost.
     let mut pressed = signal(SignalKind::interrupt())
         .map_err(|error| Failure::internal(format!("cannot listen for Ctrl-C: {error}")))?;
+    let mut updates = operator.watch(run_id).await?;
     loop {
         tokio::select! {
             update = updates.message() => match update {
@@ -51,7 +56,11 @@ pub async fn follow(
                 Ok(Some(RunUpdate { update: None })) => {}
                 Ok(None) => {
                     display.clear();
-                    return Err(Failure::aborted("the controller stopped telling about the run before its end"));
+                    updates = watch_again(operator, run_id, &mut pressed).await?;
+                }
+                Err(status) if is_passing(&status) => {
+                    display.clear();
+                    updates = watch_again(operator, run_id, &mut pressed).await?;
                 }
                 Err(status) => {
                     display.clear();
@@ -70,6 +79,32 @@ pub async fn follow(
                 let request = StopRunRequest { run_id: run_id.to_owned(), now, reason: "stopped by Ctrl-C".to_owned() };
                 operator.grpc.stop_run(request).await.map_err(|status| operator.failure(&status))?;
             }
+        }
+    }
+}
+
+/// Looks for the controller until it is there again. Ctrl-C ends the looking, not the run.
+async fn watch_again(
+    operator: &mut Operator,
+    run_id: &str,
+    pressed: &mut Signal,
+) -> Result<Streaming<RunUpdate>, Failure> {
+    note(&format!("the controller does not answer; run {run_id} goes on within its load lease; looking for it"));
+    let looked_since = Instant::now();
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_AGAIN_EVERY) => {}
+            _ = pressed.recv() => {
+                return Err(Failure::aborted(format!("left; run {run_id} may go on: `squall watch {run_id}` finds it")));
+            }
+        }
+        match operator.try_watch(run_id).await {
+            Ok(updates) => {
+                note("the controller is back");
+                return Ok(updates);
+            }
+            Err(status) if is_passing(&status) && looked_since.elapsed() < LOOK_FOR => {}
+            Err(status) => return Err(operator.failure(&status)),
         }
     }
 }

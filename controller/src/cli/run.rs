@@ -127,14 +127,13 @@ async fn run_on(operator: &mut Operator, args: &Args, bundle: PlanBundle, min_ag
         protocol: PROTOCOL,
         min_agents,
         wait_for_agents_ms: WAIT_FOR_AGENTS_MS,
+        run_id: ulid::Ulid::new().to_string(),
     };
-    let submitted = operator.grpc.submit_run(request).await.map_err(|status| operator.failure(&status))?;
-    let run_id = submitted.into_inner().run_id;
+    let run_id = operator.submit(request).await?;
     if !args.quiet {
         note(&format!("run {run_id}"));
     }
-    let updates = operator.watch(&run_id).await?;
-    let finished = follow(operator, &run_id, updates, args.quiet, OnInterrupt::Stop).await?;
+    let finished = follow(operator, &run_id, args.quiet, OnInterrupt::Stop).await?;
     let finished = finished.ok_or_else(|| Failure::aborted("the run was left before its end"))?;
     conclude(operator, args, &run_id, &finished).await
 }

@@ -4,9 +4,9 @@ use super::{AgentRecord, RunRecord};
 use squall_common::interval::{FlowKey, Health, IntervalSnapshot, SeriesKey, SkipReason};
 use squall_common::merge::{Accepted, AgentIndex, Frame, RunMerge};
 use squall_common::plan::{
-    Arrivals, BodyTemplate, Comparison, ConnectionPolicy, DnsPolicy, HttpVersion, Load, LoadModel, Metric, Phase,
-    PhaseKind, Plan, Quantity, Redirects, Region, Scenario, ScenarioId, Scheme, Slo, SloScope, Statistic, Step, StepId,
-    Target, TargetId, Template, TlsPolicy,
+    Arrivals, BodyTemplate, Comparison, ConnectionPolicy, DnsPolicy, HttpVersion, Load, LoadModel, Metric, OnAgentLoss,
+    Phase, PhaseKind, Plan, Quantity, Redirects, Region, Scenario, ScenarioId, Scheme, Slo, SloScope, StartWhen,
+    Statistic, Step, StepId, Target, TargetId, Template, TlsPolicy,
 };
 use squall_common::random::Random;
 use squall_common::sample::{Outcome, PhaseTimes, Sample};
@@ -101,6 +101,9 @@ pub(crate) fn plan(scenarios: Vec<Scenario>, targets: &[&str], slos: Vec<Slo>) -
         slos,
         warm_up: Duration::from_secs(5),
         drain: Duration::from_secs(5),
+        on_agent_loss: OnAgentLoss::Fail,
+        min_agents: 1,
+        start_when: StartWhen::default(),
         sample_log: false,
     }
 }

@@ -1,7 +1,7 @@
 //! One agent's session: who it is, signs of life, and messages handed to its run.
 
 use crate::fleet::{Controller, Input, OUTBOX, Outbox, message};
-use crate::registry::{Introduction, NotJoined, SessionId};
+use crate::registry::{Introduction, Joined, NotJoined, SessionId};
 use squall_agent::clock::now_ns;
 use squall_proto::cluster_server::Cluster;
 use squall_proto::{
@@ -98,11 +98,19 @@ impl Session {
         };
         let shared = self.controller.shared();
         let heartbeat_ms = shared.options.heartbeat.as_millis() as u32;
-        let welcome = |slot: &str, epoch| {
-            let (slot, controller_version) = (slot.to_owned(), ours.to_owned());
-            message(controller_message::Message::Welcome(Welcome { epoch, slot, heartbeat_ms, controller_version }))
+        let welcome = |joined: &Joined, stored: Option<u64>| {
+            message(controller_message::Message::Welcome(Welcome {
+                epoch: joined.epoch,
+                slot: joined.slot.clone(),
+                heartbeat_ms,
+                controller_version: ours.to_owned(),
+                run_goes_on: stored.is_some(),
+                stored_sequence: stored.unwrap_or(0),
+                clock: squall_agent::clock::name().to_owned(),
+            }))
         };
-        match shared.join(&introduction, self.outbox.clone(), welcome) {
+        let carried = (hello.run_id.as_str(), hello.run_epoch);
+        match shared.join(&introduction, carried, self.outbox.clone(), welcome) {
             Ok((joined, session)) => Ok((joined.slot, session)),
             Err(error @ NotJoined::Superseded { .. }) => {
                 Err(End::Refused(refused::Code::Superseded, error.to_string()))
@@ -115,7 +123,7 @@ impl Session {
 
     async fn refuse(&self, code: refused::Code, reason: String) {
         tracing::warn!(%reason, "agent refused");
-        let refused = Refused { code: code.into(), reason };
+        let refused = Refused { code: code.into(), reason, leader: String::new() };
         // An agent that hung up meanwhile needs no answer.
         let _ = self.outbox.send(Ok(message(controller_message::Message::Refused(refused)))).await;
     }
@@ -176,9 +184,9 @@ impl Session {
             }
             // Of an older epoch: fenced out, as if it had never been said.
             Some(_) => Ok(()),
-            None if matches!(received, Message::Snapshot(_)) => {
+            None if matches!(received, Message::Snapshot(_) | Message::Finished(_)) => {
                 let reason = "the run is over, or goes on without this agent".to_owned();
-                self.answer(controller_message::Message::Stop(Stop { run_id, now: true, reason }))
+                self.answer(controller_message::Message::Stop(Stop { run_id, now: true, reason, over: true }))
             }
             None => Ok(()),
         }

@@ -61,8 +61,7 @@ impl Cluster {
     }
 
     pub async fn submit(&self) -> Result<String, Status> {
-        let request =
-            SubmitRunRequest { bundle: Some(plan()), protocol: PROTOCOL, min_agents: 0, wait_for_agents_ms: 0 };
+        let request = SubmitRunRequest { bundle: Some(plan()), protocol: PROTOCOL, ..SubmitRunRequest::default() };
         Ok(self.operator().submit_run(request).await?.into_inner().run_id)
     }
 
@@ -89,6 +88,19 @@ impl Cluster {
             controller_message::Message::Welcome(welcome) => {
                 (agent.slot, agent.epoch) = (welcome.slot, welcome.epoch);
                 agent
+            }
+            other => panic!("no welcome but {other:?}"),
+        }
+    }
+
+    /// An agent that still carries a run, with a new session.
+    pub async fn agent_back(&self, slot: &str, incarnation: &str, run_id: &str, run_epoch: u64) -> (FakeAgent, Welcome) {
+        let carried = Hello { run_id: run_id.into(), run_epoch, ..hello(slot, incarnation) };
+        let mut agent = self.dial(carried).await;
+        match agent.next().await {
+            controller_message::Message::Welcome(welcome) => {
+                (agent.slot, agent.epoch) = (welcome.slot.clone(), welcome.epoch);
+                (agent, welcome)
             }
             other => panic!("no welcome but {other:?}"),
         }
@@ -174,6 +186,15 @@ impl FakeAgent {
         match self.next().await {
             controller_message::Message::Go(go) => go,
             other => panic!("not told to go but {other:?}"),
+        }
+    }
+
+    /// Reads on until it is told that the run is over.
+    pub async fn over(&mut self) -> bool {
+        loop {
+            if let controller_message::Message::Stop(stop) = self.next().await {
+                return stop.over;
+            }
         }
     }
 

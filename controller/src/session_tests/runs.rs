@@ -27,6 +27,7 @@ async fn a_whole_run_passes_and_its_files_can_be_fetched() {
     let end = cluster.end_of(&run_id).await;
     assert_eq!((end.verdict.as_str(), end.reason.as_str()), ("passed", ""));
     assert!(end.summary_json.contains("squall.summary/1"));
+    assert!(agent.over().await, "the agent may forget it");
     assert_eq!(agent.heartbeat(&run_id).await, 0, "no lease after it");
 
     let mut pieces =
@@ -141,8 +142,9 @@ async fn an_agent_that_reconnects_goes_on_with_its_run() {
     agent.ack().await;
     let epoch = agent.epoch;
     drop(agent);
-    let mut again = cluster.agent("s", "01").await;
-    assert_eq!(again.epoch, epoch);
+    let (mut again, welcome) = cluster.agent_back("s", "01", &run_id, epoch).await;
+    assert_eq!((again.epoch, welcome.run_goes_on, welcome.stored_sequence), (epoch, true, 1));
+    again.go().await;
     again.snapshot(&run_id, 1, 6).await;
     assert_eq!(again.ack().await, 1);
     again.snapshot(&run_id, 2, 4).await;
@@ -198,6 +200,12 @@ struct Full(EmbeddedStore, AtomicBool);
 impl Store for Full {
     fn create_run(&self, run: &StoredRun, bundle: &[u8]) -> Result<(), StoreError> {
         self.0.create_run(run, bundle)
+    }
+    fn put_drive(&self, run_id: &str, drive: &[u8]) -> Result<(), StoreError> {
+        self.0.put_drive(run_id, drive)
+    }
+    fn drive(&self, run_id: &str) -> Result<Option<Bytes>, StoreError> {
+        self.0.drive(run_id)
     }
     fn update_run(&self, run: &StoredRun) -> Result<(), StoreError> {
         self.0.update_run(run)

@@ -1,5 +1,6 @@
 //! The store in one file, on redb; or in memory, by the same code.
 
+use super::seal::{opened, sealed};
 use super::{SnapshotKey, SnapshotStream, Store, StoreError, StoredRun};
 use bytes::Bytes;
 use redb::backends::InMemoryBackend;
@@ -16,6 +17,7 @@ type SnapshotRow<'a> = (&'a str, u32, &'a str, u64, u64);
 const RUNS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("runs");
 const BUNDLES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("bundles");
 const SNAPSHOTS: TableDefinition<'_, SnapshotRow<'static>, &[u8]> = TableDefinition::new("snapshots");
+const DRIVES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("drives");
 const EVENTS: TableDefinition<'_, (&str, u64), &str> = TableDefinition::new("events");
 const RESULTS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("results");
 
@@ -91,6 +93,7 @@ impl EmbeddedStore {
         write.open_table(RUNS).map_err(failed)?;
         write.open_table(BUNDLES).map_err(failed)?;
         write.open_table(SNAPSHOTS).map_err(failed)?;
+        write.open_table(DRIVES).map_err(failed)?;
         write.open_table(EVENTS).map_err(failed)?;
         write.open_table(RESULTS).map_err(failed)?;
         write.commit().map_err(failed)?;
@@ -108,12 +111,14 @@ fn encode(run: &StoredRun) -> Result<Vec<u8>, StoreError> {
     serde_json::to_vec(run).map_err(|error| StoreError::Failed(error.to_string()))
 }
 
-fn decode(bytes: &[u8]) -> Result<StoredRun, StoreError> {
-    serde_json::from_slice(bytes).map_err(|error| StoreError::Failed(format!("a run cannot be read: {error}")))
+fn decode(id: &str, bytes: &[u8]) -> Result<StoredRun, StoreError> {
+    let what = || format!("run {id}");
+    let damaged = |error: serde_json::Error| StoreError::Damaged { what: what(), detail: error.to_string() };
+    serde_json::from_slice(&opened(bytes, what)?).map_err(damaged)
 }
 
 fn put_run(write: &redb::WriteTransaction, run: &StoredRun) -> Result<(), StoreError> {
-    let bytes = encode(run)?;
+    let bytes = sealed(&encode(run)?);
     write.open_table(RUNS).map_err(failed)?.insert(run.run_id.as_str(), bytes.as_slice()).map_err(storage)?;
     Ok(())
 }
@@ -122,9 +127,28 @@ impl Store for EmbeddedStore {
     fn create_run(&self, run: &StoredRun, bundle: &[u8]) -> Result<(), StoreError> {
         self.write(|write| {
             put_run(write, run)?;
-            write.open_table(BUNDLES).map_err(failed)?.insert(run.run_id.as_str(), bundle).map_err(storage)?;
+            let bundle = sealed(bundle);
+            write
+                .open_table(BUNDLES)
+                .map_err(failed)?
+                .insert(run.run_id.as_str(), bundle.as_slice())
+                .map_err(storage)?;
             Ok(())
         })
+    }
+
+    fn put_drive(&self, run_id: &str, drive: &[u8]) -> Result<(), StoreError> {
+        let drive = sealed(drive);
+        self.write(|write| {
+            write.open_table(DRIVES).map_err(failed)?.insert(run_id, drive.as_slice()).map_err(storage)?;
+            Ok(())
+        })
+    }
+
+    fn drive(&self, run_id: &str) -> Result<Option<Bytes>, StoreError> {
+        let table = self.database.begin_read().map_err(failed)?.open_table(DRIVES).map_err(failed)?;
+        let found = table.get(run_id).map_err(storage)?;
+        found.map(|bytes| opened(bytes.value(), || format!("the state of run {run_id}"))).transpose()
     }
 
     fn update_run(&self, run: &StoredRun) -> Result<(), StoreError> {
@@ -133,18 +157,24 @@ impl Store for EmbeddedStore {
 
     fn run(&self, run_id: &str) -> Result<Option<StoredRun>, StoreError> {
         let table = self.database.begin_read().map_err(failed)?.open_table(RUNS).map_err(failed)?;
-        table.get(run_id).map_err(storage)?.map(|bytes| decode(bytes.value())).transpose()
+        table.get(run_id).map_err(storage)?.map(|bytes| decode(run_id, bytes.value())).transpose()
     }
 
     fn runs(&self, limit: usize) -> Result<Vec<StoredRun>, StoreError> {
         let table = self.database.begin_read().map_err(failed)?.open_table(RUNS).map_err(failed)?;
         // Run ids sort by the time they were made.
-        table.iter().map_err(storage)?.rev().take(limit).map(|row| decode(row.map_err(storage)?.1.value())).collect()
+        let rows = table.iter().map_err(storage)?.rev().take(limit);
+        rows.map(|row| {
+            let (id, bytes) = row.map_err(storage)?;
+            decode(id.value(), bytes.value())
+        })
+        .collect()
     }
 
     fn bundle(&self, run_id: &str) -> Result<Option<Bytes>, StoreError> {
         let table = self.database.begin_read().map_err(failed)?.open_table(BUNDLES).map_err(failed)?;
-        Ok(table.get(run_id).map_err(storage)?.map(|bytes| Bytes::copy_from_slice(bytes.value())))
+        let found = table.get(run_id).map_err(storage)?;
+        found.map(|bytes| opened(bytes.value(), || format!("the plan of run {run_id}"))).transpose()
     }
 
     fn add_snapshots(&self, run_id: &str, snapshots: &[(SnapshotKey, Bytes)]) -> Result<(), StoreError> {
@@ -152,7 +182,7 @@ impl Store for EmbeddedStore {
             let mut table = write.open_table(SNAPSHOTS).map_err(failed)?;
             for (key, bytes) in snapshots {
                 let row = (run_id, key.first_interval, key.slot.as_str(), key.epoch, key.sequence);
-                table.insert(row, bytes.as_ref()).map_err(storage)?;
+                table.insert(row, sealed(bytes).as_slice()).map_err(storage)?;
             }
             Ok(())
         })
@@ -166,7 +196,9 @@ impl Store for EmbeddedStore {
             let (key, bytes) = row.map_err(storage)?;
             let (_, first_interval, slot, epoch, sequence) = key.value();
             let key = SnapshotKey { first_interval, slot: slot.to_owned(), epoch, sequence };
-            Ok((key, Bytes::copy_from_slice(bytes.value())))
+            let what = || format!("snapshot {sequence} of agent `{slot}`");
+            let bytes = opened(bytes.value(), what)?;
+            Ok((key, bytes))
         })))
     }
 
@@ -192,9 +224,10 @@ impl Store for EmbeddedStore {
         self.write(|write| {
             let mut table = write.open_table(RESULTS).map_err(failed)?;
             for (name, bytes) in files {
-                table.insert((run.run_id.as_str(), name.as_str()), bytes.as_slice()).map_err(storage)?;
+                table.insert((run.run_id.as_str(), name.as_str()), sealed(bytes).as_slice()).map_err(storage)?;
             }
             drop(table);
+            write.open_table(DRIVES).map_err(failed)?.remove(run.run_id.as_str()).map_err(storage)?;
             put_run(write, run)
         })
     }
@@ -207,6 +240,7 @@ impl Store for EmbeddedStore {
 
     fn result(&self, run_id: &str, name: &str) -> Result<Option<Bytes>, StoreError> {
         let table = self.database.begin_read().map_err(failed)?.open_table(RESULTS).map_err(failed)?;
-        Ok(table.get((run_id, name)).map_err(storage)?.map(|bytes| Bytes::copy_from_slice(bytes.value())))
+        let found = table.get((run_id, name)).map_err(storage)?;
+        found.map(|bytes| opened(bytes.value(), || format!("{name} of run {run_id}"))).transpose()
     }
 }

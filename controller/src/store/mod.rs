@@ -4,6 +4,7 @@
 //! and a status is stored before the message that makes it true is sent.
 
 mod embedded;
+mod seal;
 
 pub use embedded::EmbeddedStore;
 
@@ -23,6 +24,8 @@ pub enum StoreError {
     Open { path: PathBuf, source: std::io::Error },
     #[error("the store has no space left ({0}): free some, or choose a --data directory elsewhere")]
     Full(std::io::Error),
+    #[error("{what} in the store is damaged: {detail}")]
+    Damaged { what: String, detail: String },
     #[error("the store failed: {0}")]
     Failed(String),
 }
@@ -72,6 +75,9 @@ pub type SnapshotStream = Box<dyn Iterator<Item = Result<(SnapshotKey, Bytes), S
 pub trait Store: Send + Sync {
     /// A new run and the plan bundle it runs, together.
     fn create_run(&self, run: &StoredRun, bundle: &[u8]) -> Result<(), StoreError>;
+    /// Where a live run stands, for a controller that comes after this one.
+    fn put_drive(&self, run_id: &str, drive: &[u8]) -> Result<(), StoreError>;
+    fn drive(&self, run_id: &str) -> Result<Option<Bytes>, StoreError>;
     /// Overwrites what is known of a run.
     fn update_run(&self, run: &StoredRun) -> Result<(), StoreError>;
     fn run(&self, run_id: &str) -> Result<Option<StoredRun>, StoreError>;
@@ -90,17 +96,12 @@ pub trait Store: Send + Sync {
     fn result(&self, run_id: &str, name: &str) -> Result<Option<Bytes>, StoreError>;
 }
 
-/// Runs that were live when the controller went away are ended as interrupted.
-pub fn mark_interrupted(store: &dyn Store) -> Result<Vec<String>, StoreError> {
-    let mut marked = Vec::new();
-    for mut run in store.runs(usize::MAX)?.into_iter().filter(|run| !run.has_ended()) {
-        run.reason = format!("the controller went away while the run was {}", run.state);
-        run.state = STATE_INTERRUPTED.to_owned();
-        run.verdict = squall_common::verdict::Verdict::Aborted.name().to_owned();
-        store.update_run(&run)?;
-        marked.push(run.run_id);
-    }
-    Ok(marked)
+/// Ends a run that nothing can go on with.
+pub fn mark_interrupted(store: &dyn Store, mut run: StoredRun, why: &str) -> Result<(), StoreError> {
+    run.reason = format!("the controller went away while the run was {}: {why}", run.state);
+    run.state = STATE_INTERRUPTED.to_owned();
+    run.verdict = squall_common::verdict::Verdict::Aborted.name().to_owned();
+    store.update_run(&run)
 }
 
 #[cfg(test)]

@@ -54,14 +54,24 @@ fn the_newest_run_is_listed_first() {
 }
 
 #[test]
-fn a_run_whose_controller_died_is_interrupted() {
+fn a_run_that_cannot_go_on_is_interrupted_with_the_reason() {
     let store = EmbeddedStore::in_memory().unwrap();
     store.create_run(&run("01", "running"), b"").unwrap();
-    store.create_run(&run("02", STATE_DONE), b"").unwrap();
-    assert_eq!(mark_interrupted(&store).unwrap(), ["01"]);
+    mark_interrupted(&store, run("01", "running"), "its plan is not in the store").unwrap();
     let marked = store.run("01").unwrap().unwrap();
     assert_eq!((marked.state.as_str(), marked.verdict.as_str()), (STATE_INTERRUPTED, "aborted"));
-    assert!(marked.reason.contains("while the run was running"));
+    assert!(marked.reason.contains("while the run was running: its plan is not in the store"), "{}", marked.reason);
+}
+
+#[test]
+fn where_a_run_stands_is_kept_until_it_ends() {
+    let store = EmbeddedStore::in_memory().unwrap();
+    store.create_run(&run("01", "running"), b"").unwrap();
+    store.put_drive("01", b"first").unwrap();
+    store.put_drive("01", b"second").unwrap();
+    assert_eq!(store.drive("01").unwrap().unwrap(), "second");
+    store.conclude(&run("01", STATE_DONE), &[]).unwrap();
+    assert_eq!(store.drive("01").unwrap(), None);
 }
 
 #[test]

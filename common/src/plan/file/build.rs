@@ -4,7 +4,7 @@
 use super::node::Node;
 use super::problem::{Place, Problem};
 use super::template::Templates;
-use crate::plan::{Feeder, Load, Plan, Scenario, Target};
+use crate::plan::{Feeder, Load, LoadModel, OnAgentLoss, Plan, Region, Scenario, StartWhen, Target};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use std::time::Duration;
 /// The same plan and seed are the same requests, so the seed is fixed unless asked for.
 const DEFAULT_SEED: u64 = 1;
 const DEFAULT_DRAIN: Duration = Duration::from_secs(30);
+const DEFAULT_START_WITHIN: Duration = Duration::from_secs(60);
 
 /// Everything built so far, and everything found wrong.
 pub(super) struct Builder<'a> {
@@ -73,9 +74,13 @@ impl<'a> Builder<'a> {
             slos,
             warm_up: root.duration_of("warm_up").unwrap_or_default(),
             drain: root.duration_of("drain").unwrap_or(DEFAULT_DRAIN),
+            on_agent_loss: root.text_of("on_agent_loss").and_then(OnAgentLoss::from_word).unwrap_or_default(),
+            min_agents: root.count_of("min_agents").map_or(1, |agents| agents as usize),
+            start_when: self.start_when(root),
             sample_log: root.flag_of("sample_log").unwrap_or(false),
         };
         self.check_warm_up(root, &plan);
+        self.check_redistribution(root, &plan);
         Some(plan)
     }
 
@@ -97,6 +102,26 @@ impl<'a> Builder<'a> {
         }
     }
 
+    fn start_when(&mut self, root: &Node) -> StartWhen {
+        let Some(node) = root.get("start_when") else { return StartWhen::default() };
+        let asked = node.get("regions").map(Node::entries).unwrap_or_default();
+        let mut regions = Vec::new();
+        for entry in asked {
+            match Region::new(&entry.key) {
+                Ok(region) => {
+                    let agents = entry.node.scalar().and_then(|text| text.parse().ok()).unwrap_or(1);
+                    regions.push((region, agents));
+                }
+                Err(invalid) => self.problem(&entry.node, &invalid.to_string(), "e.g. `azure/eastus: 2`"),
+            }
+        }
+        StartWhen {
+            agents: node.count_of("agents").map_or(0, |agents| agents as usize),
+            regions,
+            within: node.duration_of("within").unwrap_or(DEFAULT_START_WITHIN),
+        }
+    }
+
     fn check_warm_up(&mut self, root: &Node, plan: &Plan) {
         if let (Some(node), Some(offered)) = (root.get("warm_up"), plan.offered_for())
             && plan.warm_up >= offered
@@ -107,6 +132,21 @@ impl<'a> Builder<'a> {
                 &format!("the warm-up is not shorter than the run, which takes {offered}"),
                 "shorten `warm_up`",
             );
+        }
+    }
+
+    /// A share of a fixed number of iterations cannot be taken over: nobody knows
+    /// which of them the lost agent has done.
+    fn check_redistribution(&mut self, root: &Node, plan: &Plan) {
+        let by_count = |load: &&Load| {
+            matches!(load.model, LoadModel::SharedIterations { .. } | LoadModel::PerUserIterations { .. })
+        };
+        if let (Some(node), OnAgentLoss::Redistribute, Some(load)) =
+            (root.get("on_agent_loss"), plan.on_agent_loss, plan.loads.iter().find(by_count))
+        {
+            let message =
+                format!("load `{}` ends by iterations, which can't be taken over from a lost agent", load.name);
+            self.problem(node, &message, "write `on_agent_loss: continue`, or give the load phases");
         }
     }
 

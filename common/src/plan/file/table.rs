@@ -1,6 +1,7 @@
 //! The shape of a plan: every key, what it takes, what it means.
 
 use super::shape::{Field, Kind, Object};
+use crate::plan::OnAgentLoss;
 use Kind::{Bool, Count, DurationOrZero, Either, Json, Level, List, Map, Share, Text, Word};
 
 const fn field(key: &'static str, kind: Kind, doc: &'static str) -> Field {
@@ -53,6 +54,14 @@ pub(super) static PLAN: Object = Object {
         ),
         with_default("warm_up", DurationOrZero, "0s", "The first part of the run, left out of steady-state figures."),
         with_default("drain", DurationOrZero, "30s", "How long requests in flight may take after the last phase."),
+        with_default("on_agent_loss", Word(&OnAgentLoss::WORDS), "fail", ON_AGENT_LOSS_DOC),
+        with_default(
+            "min_agents",
+            Count(1, MOST_AGENTS),
+            "1",
+            "With fewer agents the run does not begin; with fewer left it fails, whatever `on_agent_loss` says.",
+        ),
+        field("start_when", Kind::Object(&START_WHEN), "Which agents the run waits for before it begins."),
         with_default("sample_log", Bool, "false", "Log the times of every sample on the agent (bounded)."),
         // The short form: one request and how much of it.
         field("concurrency", USERS, "Short form: users; with a rate, the most iterations in flight."),
@@ -81,6 +90,21 @@ pub(super) static PLAN: Object = Object {
         field("steps", List(&Kind::Object(&STEP)), "The requests of one iteration, in order."),
         with_default("cookies", Bool, "false", "Send back the cookies that responses set."),
         field("from", Map(&Share), "Regions whose agents carry the load, e.g. `azure/eastus: 50%`."),
+    ],
+};
+
+const MOST_AGENTS: u64 = 4_096;
+const ON_AGENT_LOSS_DOC: &str = "When an agent is lost after the start: `fail` stops the run; with `continue` the others \
+     go on and the hole is named; with `redistribute` they take its share over, too.";
+
+pub(super) static START_WHEN: Object = Object {
+    name: "start_when",
+    doc: "Which agents must be there before the run begins.",
+    shorthand: Some("agents"),
+    fields: &[
+        field("agents", Count(1, MOST_AGENTS), "At least so many."),
+        field("regions", Map(&Count(1, MOST_AGENTS)), "At least so many in each, e.g. `azure/eastus: 2`."),
+        with_default("within", Kind::Duration, "60s", "How long they are waited for."),
     ],
 };
 
