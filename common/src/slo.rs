@@ -12,6 +12,22 @@ pub struct Judgement {
     pub value: Option<f64>,
     pub limit: f64,
     pub passed: bool,
+    /// The same on what is left without the seconds in which an agent was missing, where one was.
+    pub apart: Option<Apart>,
+}
+
+/// A judgement without some seconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Apart {
+    pub value: Option<f64>,
+    pub passed: bool,
+}
+
+impl Judgement {
+    /// Holds on all data, and on what is left without affected seconds.
+    pub fn holds(&self) -> bool {
+        self.passed && self.apart.is_none_or(|apart| apart.passed)
+    }
 }
 
 /// Judges every SLO of the plan on merged data. `load_time` is how long load was offered.
@@ -36,7 +52,7 @@ fn judge_one(slo: &Slo, merge: &RunMerge, load_time: Duration) -> Judgement {
         }
     };
     let passed = value.is_some_and(|value| slo.comparison.holds(value, slo.limit));
-    Judgement { text: slo.text.clone(), value, limit: slo.limit, passed }
+    Judgement { text: slo.text.clone(), value, limit: slo.limit, passed, apart: None }
 }
 
 fn measure(quantity: &Quantity, part: &Part, seconds: f64) -> Option<f64> {

@@ -40,7 +40,7 @@ impl Verdict {
 }
 
 /// A stretch of one agent's time that is not in the result.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Hole {
     pub agent: String,
     pub region: String,
@@ -48,6 +48,8 @@ pub struct Hole {
     /// `None`: to the end of the run.
     pub last_interval: Option<u32>,
     pub reason: String,
+    /// When the controller noticed, in seconds from the common start.
+    pub noticed_s: Option<f64>,
 }
 
 impl std::fmt::Display for Hole {
@@ -67,6 +69,9 @@ pub struct Evidence {
     /// Why an operator or the start ended the run.
     pub aborted: Option<String>,
     pub holes: Vec<Hole>,
+    /// The plan lets a run go on without agents it loses: then a hole is told, and SLOs
+    /// must hold with and without its seconds, but it does not make the result invalid.
+    pub holes_accepted: bool,
     /// Laws of the ledger that do not hold, each naming agent and interval.
     pub imbalances: Vec<String>,
     /// Why the generator was the limit, and when.
@@ -83,13 +88,21 @@ impl Evidence {
             verdict = verdict.max(found);
             reasons.push(reason);
         };
-        for judgement in self.judgements.iter().filter(|judgement| !judgement.passed) {
-            let why = if judgement.value.is_none() { "nothing was measured for" } else { "does not hold:" };
+        for judgement in self.judgements.iter().filter(|judgement| !judgement.holds()) {
+            let why = match judgement {
+                Judgement { passed: true, .. } => "does not hold without the seconds in which an agent was missing:",
+                Judgement { value: None, .. } => "nothing was measured for",
+                _ => "does not hold:",
+            };
             find(Verdict::Failed, format!("SLO {why} {}", judgement.text));
         }
         self.generator_limited.iter().for_each(|why| find(Verdict::Invalid, format!("generator limited: {why}")));
         self.imbalances.iter().for_each(|law| find(Verdict::Invalid, format!("the ledger does not balance: {law}")));
-        self.holes.iter().for_each(|hole| find(Verdict::Invalid, format!("incomplete: {hole}")));
+        if self.holes_accepted {
+            self.holes.iter().for_each(|hole| find(Verdict::Passed, format!("goes on without: {hole}")));
+        } else {
+            self.holes.iter().for_each(|hole| find(Verdict::Invalid, format!("incomplete: {hole}")));
+        }
         if let Some(why) = &self.aborted {
             find(Verdict::Aborted, why.clone());
         }
@@ -100,9 +113,10 @@ impl Evidence {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::slo::Apart;
 
     fn failed_slo() -> Judgement {
-        Judgement { text: "error_rate < 1%".into(), value: Some(0.5), limit: 0.01, passed: false }
+        Judgement { text: "error_rate < 1%".into(), value: Some(0.5), limit: 0.01, passed: false, apart: None }
     }
 
     #[test]
@@ -113,6 +127,7 @@ mod tests {
             first_interval: 4,
             last_interval: None,
             reason: "lost".into(),
+            noticed_s: None,
         };
         let evidence = Evidence { holes: vec![hole], judgements: vec![failed_slo()], ..Evidence::default() };
         let (verdict, reasons) = evidence.verdict();
@@ -120,6 +135,28 @@ mod tests {
         assert_eq!(verdict.exit_code(), 11);
         assert_eq!(reasons.len(), 2);
         assert!(reasons[1].contains("agent `a` (azure/eastus), from second 4 to the end: lost"));
+    }
+
+    #[test]
+    fn an_accepted_hole_is_told_and_slos_must_hold_without_its_seconds_too() {
+        let hole = Hole {
+            agent: "a".into(),
+            region: "azure/eastus".into(),
+            first_interval: 4,
+            last_interval: None,
+            reason: "lost".into(),
+            noticed_s: Some(14.0),
+        };
+        let held = |apart| Judgement { passed: true, value: Some(0.0), apart, ..failed_slo() };
+        let judge = |judgement| {
+            let holes = vec![hole.clone()];
+            Evidence { holes, holes_accepted: true, judgements: vec![judgement], ..Evidence::default() }.verdict()
+        };
+        let (verdict, reasons) = judge(held(Some(Apart { value: Some(0.0), passed: true })));
+        assert_eq!((verdict, reasons.len()), (Verdict::Passed, 1));
+        let (verdict, reasons) = judge(held(Some(Apart { value: Some(0.5), passed: false })));
+        assert_eq!(verdict, Verdict::Failed);
+        assert!(reasons[0].contains("without the seconds"), "{reasons:?}");
     }
 
     #[test]

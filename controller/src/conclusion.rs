@@ -2,6 +2,7 @@
 
 use crate::fleet::Member;
 use crate::frames::Frames;
+use crate::recovery;
 use crate::report::{AgentRecord, RunRecord};
 use crate::reporting;
 use crate::run::Outcome;
@@ -10,11 +11,12 @@ use squall_common::merge::RunMerge;
 use squall_common::mixing::scenario_of;
 use squall_common::plan::{Load, LoadId, LoadModel, Plan};
 use squall_common::schedule::{ArrivalSchedule, planned_arrivals};
-use squall_common::slo;
+use squall_common::slo::{self, Apart, Judgement};
 use squall_common::split::Share;
 use squall_common::verdict::{Evidence, Hole};
 use squall_common::wire::read_totals;
 use squall_proto::{Armed, Finished};
+use std::ops::RangeInclusive;
 use std::time::{Duration, SystemTime};
 
 /// What one agent said of its run.
@@ -41,7 +43,7 @@ pub struct Material {
 }
 
 /// Judges the run. Blocks for long schedules: it counts their arrivals.
-pub fn record(material: Material) -> RunRecord {
+pub fn record(material: Material, store: &dyn Store) -> RunRecord {
     let Material { outcome, merge, members, told, .. } = &material;
     let plan = merge.plan().clone();
     let since_start =
@@ -51,16 +53,23 @@ pub fn record(material: Material) -> RunRecord {
     let holes = holes(outcome, members);
     let whole = outcome.start_at_ns.is_some() && !outcome.stopped_early;
     let planned_by_plan = if whole { planned_by_plan(&plan) } else { None };
-    let judgements = if outcome.start_at_ns.is_some() { slo::judge(merge, load_time) } else { Vec::new() };
+    let mut judgements = if outcome.start_at_ns.is_some() { slo::judge(merge, load_time) } else { Vec::new() };
+    let mut warnings = material.warnings.clone();
+    if outcome.losses_accepted
+        && let Some(affected) = affected_seconds(&holes)
+        && let Err(error) = judge_apart(&mut judgements, store, &material, load_time, &affected)
+    {
+        warnings.push(format!("SLOs could not be judged without seconds {affected:?}: {error}"));
+    }
     let evidence = Evidence {
         aborted: outcome.aborted.as_deref().map(|why| with_names(why, members)),
         imbalances: imbalances(&material, planned_by_plan, &holes),
         generator_limited: generator_limited(merge),
         holes,
+        holes_accepted: outcome.losses_accepted,
         judgements,
     };
     let (verdict, reasons) = evidence.verdict();
-    let mut warnings = material.warnings.clone();
     for (member, told) in members.iter().zip(told) {
         let of_agent = told.armed.iter().flat_map(|armed| &armed.warnings);
         let all = of_agent.chain(told.finished.iter().flat_map(|finished| &finished.warnings));
@@ -123,8 +132,37 @@ fn holes(outcome: &Outcome, members: &[Member]) -> Vec<Hole> {
         first_interval: missing.first_interval,
         last_interval: None,
         reason: missing.reason.clone(),
+        noticed_s: outcome.start_at_ns.map(|start| missing.noticed_ns.saturating_sub(start) as f64 / 1e9),
     };
     outcome.missing.iter().map(hole).collect()
+}
+
+/// The seconds in which some agent was missing.
+fn affected_seconds(holes: &[Hole]) -> Option<RangeInclusive<u32>> {
+    let first = holes.iter().map(|hole| hole.first_interval).min()?;
+    let last = holes.iter().map(|hole| hole.last_interval.unwrap_or(u32::MAX)).max()?;
+    Some(first..=last)
+}
+
+/// Judges every SLO once more, on what is left without the affected seconds.
+fn judge_apart(
+    judgements: &mut [Judgement],
+    store: &dyn Store,
+    material: &Material,
+    load_time: Duration,
+    affected: &RangeInclusive<u32>,
+) -> Result<(), StoreError> {
+    if judgements.is_empty() {
+        return Ok(());
+    }
+    let apart = recovery::merge_without(store, &material.run_id, &material.merge, affected)?;
+    let second = |second: u32| Duration::from_secs(second.into()).min(load_time);
+    let taken = second(affected.end().saturating_add(1)).saturating_sub(second(*affected.start()));
+    let again = slo::judge(&apart, load_time.saturating_sub(taken));
+    for (judgement, again) in judgements.iter_mut().zip(again) {
+        judgement.apart = Some(Apart { value: again.value, passed: again.passed });
+    }
+    Ok(())
 }
 
 /// Every law that does not hold, with the agent and the seconds it was held against.

@@ -504,7 +504,7 @@ impl Driver {
         let status = self.start.status.clone();
         let run_id = self.start.run_id.clone();
         let concluded = tokio::task::spawn_blocking(move || {
-            let record = conclusion::record(material);
+            let record = conclusion::record(material, store.as_ref());
             conclusion::store_result(store.as_ref(), status, &record)
         });
         let (status, error) = match concluded.await {

@@ -19,6 +19,7 @@ use squall_common::merge::{Accepted, AgentIndex, RunMerge};
 use squall_common::wire;
 use squall_proto::{Armed, Finished, PlanBundle, Share};
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -195,6 +196,32 @@ fn merge_stored(
         newest = newest.max(Some(snapshot.last_interval));
     }
     Ok(newest)
+}
+
+/// Everything stored but what was measured in `affected` seconds.
+pub(crate) fn merge_without(
+    store: &dyn Store,
+    run_id: &str,
+    merge: &RunMerge,
+    affected: &RangeInclusive<u32>,
+) -> Result<RunMerge, StoreError> {
+    let agents = merge.agents().iter();
+    let agents: Vec<_> =
+        agents.map(|agent| (agent.slot.clone(), merge.regions()[usize::from(agent.region.0)].clone())).collect();
+    let mut apart = RunMerge::new(merge.plan().clone(), &agents);
+    // Numbered anew: what is left out must not look like a gap.
+    let mut next: Vec<u64> = vec![1; agents.len()];
+    for row in store.snapshots(run_id)? {
+        let (key, bytes) = row?;
+        let read = squall_proto::Snapshot::decode(bytes).ok().and_then(|wire| wire::read_snapshot(&wire).ok());
+        let place = agents.iter().position(|(slot, _)| *slot == key.slot);
+        let (Some(snapshot), Some(place)) = (read, place) else { continue };
+        if snapshot.last_interval < *affected.start() || snapshot.first_interval > *affected.end() {
+            apart.accept(AgentIndex(place), next[place], &snapshot);
+            next[place] += 1;
+        }
+    }
+    Ok(apart)
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ const PLAIN_EVERY: Duration = Duration::from_secs(5);
 
 /// How often, and for how long, a controller that went away is looked for.
 const LOOK_AGAIN_EVERY: Duration = Duration::from_millis(500);
-const LOOK_FOR: Duration = Duration::from_secs(120);
+const LOOK_FOR: Duration = Duration::from_secs(60);
 
 /// What Ctrl-C does while we look.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -192,6 +192,7 @@ fn judged(setup: Setup, plan: Arc<Plan>, merge: RunMerge) -> RunRecord {
             first_interval: from,
             last_interval: None,
             reason: "no sign of life for 10 s".to_owned(),
+            noticed_s: Some(f64::from(from) + 10.0),
         })
         .into_iter()
         .collect();

@@ -114,6 +114,7 @@ fn hole(hole: &Hole) -> Value {
         "region": hole.region,
         "first_interval": hole.first_interval,
         "last_interval": hole.last_interval,
+        "noticed_s": hole.noticed_s,
         "reason": hole.reason,
     })
 }
@@ -219,6 +220,7 @@ fn slos(record: &RunRecord) -> Value {
             "unit": slo.or_else(|| defined.iter().find(|slo| slo.text == judged.text)).map(unit),
             "limit": judged.limit,
             "passed": judged.passed,
+            "without_affected_seconds": judged.apart.map(|apart| json!({"value": apart.value, "passed": apart.passed})),
         })
     };
     record.judgements.iter().enumerate().map(line).collect()

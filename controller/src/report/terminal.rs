@@ -7,7 +7,6 @@ use crate::terminal::{Cell, MIN_WIDTH, Paint, Table, Tone, fit, width_of, wrap};
 use squall_common::interval::SkipReason;
 use squall_common::merge::{Part, Scope};
 use squall_common::plan::Metric;
-use squall_common::slo::Judgement;
 use squall_common::verdict::Verdict;
 
 /// Where the text of labelled lines begins.
@@ -158,18 +157,23 @@ fn slos(record: &RunRecord, width: usize, paint: Paint) -> Vec<String> {
     let mut table = Table::default();
     for judged in &record.judgements {
         let unit = defined.iter().find(|slo| slo.text == judged.text).map(summary::unit);
-        let (mark, tone) = if judged.passed { ("✓", Tone::Good) } else { ("✗", Tone::Bad) };
-        table.push([
-            Cell::new(tone, format!("{mark} {}", judged.text)),
-            Cell::new(if judged.passed { Tone::Plain } else { Tone::Bad }, measured(judged, unit)),
-        ]);
+        let marked = |passed| if passed { ("✓", Tone::Good) } else { ("✗", Tone::Bad) };
+        let mut line = |text: &str, passed, value| {
+            let (mark, tone) = marked(passed);
+            let value_tone = if passed { Tone::Plain } else { Tone::Bad };
+            table.push([Cell::new(tone, format!("{mark} {text}")), Cell::new(value_tone, measured(value, unit))]);
+        };
+        line(&judged.text, judged.passed, judged.value);
+        if let Some(apart) = judged.apart {
+            line("  without the affected seconds", apart.passed, apart.value);
+        }
     }
     table.lines(width, paint)
 }
 
 /// What an SLO measured, in its unit.
-fn measured(judged: &Judgement, unit: Option<&str>) -> String {
-    match (judged.value, unit) {
+fn measured(value: Option<f64>, unit: Option<&str>) -> String {
+    match (value, unit) {
         (None, _) => "nothing measured".to_owned(),
         (Some(value), Some("us")) => latency(value).trim_end().to_owned(),
         (Some(value), Some("ratio")) => percent(value),

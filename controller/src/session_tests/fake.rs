@@ -94,7 +94,13 @@ impl Cluster {
     }
 
     /// An agent that still carries a run, with a new session.
-    pub async fn agent_back(&self, slot: &str, incarnation: &str, run_id: &str, run_epoch: u64) -> (FakeAgent, Welcome) {
+    pub async fn agent_back(
+        &self,
+        slot: &str,
+        incarnation: &str,
+        run_id: &str,
+        run_epoch: u64,
+    ) -> (FakeAgent, Welcome) {
         let carried = Hello { run_id: run_id.into(), run_epoch, ..hello(slot, incarnation) };
         let mut agent = self.dial(carried).await;
         match agent.next().await {

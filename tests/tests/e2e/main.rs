@@ -6,6 +6,7 @@ mod examples;
 mod failures;
 mod histograms;
 mod persistence;
+mod recovery;
 mod regions;
 mod requests;
 mod results;

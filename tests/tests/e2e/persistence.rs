@@ -66,26 +66,6 @@ fn a_watcher_that_leaves_does_not_stop_the_run() {
 }
 
 #[test]
-fn a_run_whose_controller_was_killed_is_listed_as_interrupted() {
-    let _place = machine::shared();
-    let (nginx, mut cluster) = (Nginx::start(), Cluster::start(&["local"]));
-    let plan = PLAN.replace("2s", "60s");
-    let mut running = cluster.run(run(&plan).target(&nginx.url())).start();
-    let run_id = running.run_id();
-    running.until("load", secs(20), || nginx.served_so_far() >= 100);
-    cluster.restart_controller();
-    let listed = cluster.command(["runs", "--json"]).ends();
-    let runs = Summary::from_json(&format!("{{\"runs\": {}}}", listed.expect_exit(0).stdout));
-    assert_eq!(
-        (&runs.list("runs")[0]["run_id"], &runs.list("runs")[0]["state"]),
-        (&run_id.into(), &"interrupted".into())
-    );
-    // The fleet is free for the next run.
-    let next = cluster.run(run(PLAN).target(&nginx.url())).ends().summary();
-    next.expect_whole().expect_all_ok(200);
-}
-
-#[test]
 fn a_results_directory_reports_without_a_controller() {
     let _place = machine::shared();
     let nginx = Nginx::start();

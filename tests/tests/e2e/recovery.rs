@@ -1,0 +1,96 @@
+//! What breaks and comes back costs nothing: every request the target counted is in the result.
+
+use rustix::process::Signal;
+use squall_tests::cluster::Cluster;
+use squall_tests::machine;
+use squall_tests::nginx::Nginx;
+use squall_tests::squall::run;
+use squall_tests::wait::secs;
+
+const REGIONS: [&str; 3] = ["azure/eastus", "azure/westeurope", "aws/us-west-2"];
+const PLAN: &str = "name: kept\nurl: /\nrate: 200/s\nhold_for: 12s\n";
+const CONTINUES: &str = "name: continues\nurl: /\nrate: 300/s\nhold_for: 20s\non_agent_loss: continue\nmin_agents: 2\n\
+                         slo: ['error_rate < 1%', 'throughput > 100/s']\n";
+
+#[test]
+fn a_controller_killed_mid_run_and_started_again_misses_nothing() {
+    let _place = machine::shared();
+    let (nginx, mut cluster) = (Nginx::start(), Cluster::start(&REGIONS));
+    let mut running = cluster.run(run(PLAN).target(&nginx.url())).start();
+    let run_id = running.run_id();
+    running.until("load", secs(30), || nginx.served_so_far() >= 400);
+    cluster.restart_controller();
+    let ended = running.ends_within(secs(60));
+    let summary = ended.expect_exit(0).summary();
+    assert_eq!(summary.text("run_id"), run_id);
+    summary.expect_whole().expect_all_ok(2_400);
+    assert_eq!(nginx.stop().len(), 2_400);
+    assert!(ended.file("events.jsonl").contains("controller_resumed"), "{}", ended.file("events.jsonl"));
+    assert!(ended.stderr.contains("the controller is back"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_controller_that_dies_again_and_again_misses_nothing() {
+    let _place = machine::shared();
+    let (nginx, mut cluster) = (Nginx::start(), Cluster::start(&REGIONS[..2]));
+    let mut running = cluster.run(run(PLAN).target(&nginx.url())).start();
+    for served in [200, 900, 1_600] {
+        running.until("load", secs(30), || nginx.served_so_far() >= served);
+        cluster.restart_controller();
+    }
+    running.ends_within(secs(60)).expect_exit(0).summary().expect_whole().expect_all_ok(2_400);
+    assert_eq!(nginx.stop().len(), 2_400);
+}
+
+#[test]
+fn an_agent_that_stood_still_for_less_than_its_lease_misses_nothing() {
+    let _place = machine::shared();
+    let (nginx, mut cluster) = (Nginx::start(), Cluster::start(&REGIONS[..2]));
+    let mut running = cluster.run(run(PLAN).target(&nginx.url())).start();
+    running.until("load", secs(30), || nginx.served_so_far() >= 400);
+    cluster.agent("agent-1").process.signal(Signal::STOP);
+    std::thread::sleep(secs(6));
+    cluster.agent("agent-1").process.signal(Signal::CONT);
+    // It was late, and says so: its own pause must not be blamed on the target.
+    let summary = running.ends_within(secs(60)).expect_exit(11).summary();
+    let reasons = summary.texts("reasons").join("\n");
+    assert!(reasons.contains("generator limited: agent `agent-1`"), "{reasons}");
+    assert!(!reasons.contains("incomplete") && !reasons.contains("balance"), "{reasons}");
+    summary.expect_balanced().expect_all_ok(2_400);
+    assert_eq!(nginx.stop().len(), 2_400);
+}
+
+#[test]
+fn a_plan_that_continues_goes_on_without_a_killed_agent_and_names_the_hole() {
+    let _place = machine::shared();
+    let (nginx, mut cluster) = (Nginx::start(), Cluster::start(&REGIONS));
+    let mut running = cluster.run(run(CONTINUES).target(&nginx.url())).start();
+    running.until("load", secs(30), || nginx.served_so_far() >= 600);
+    cluster.agent("agent-2").process.kill();
+    let ended = running.ends_within(secs(60));
+    let summary = ended.expect_exit(0).summary();
+    let holes = summary.list("coverage.holes");
+    assert_eq!((holes.len(), holes[0]["agent"].as_str()), (1, Some("agent-2")), "{holes:#?}");
+    assert!(holes[0]["noticed_s"].as_f64() > Some(2.0), "{holes:#?}");
+    for slo in summary.list("slo") {
+        assert_eq!(slo["without_affected_seconds"]["passed"], true, "{slo:#?}");
+    }
+    assert!(summary.texts("reasons").join("\n").contains("goes on without: agent `agent-2`"));
+    // The others did all of theirs; the dead one's last moments are the hole.
+    let agents = summary.agents();
+    for slot in ["agent-1", "agent-3"] {
+        assert_eq!(agents[slot].count("ledger.completed"), 2_000, "{slot}");
+    }
+    let (told, served) = (summary.count("coverage.completed"), nginx.stop().len() as u64);
+    assert!(told <= served && served - told <= 200, "told {told} of {served}");
+}
+
+#[test]
+fn a_plan_that_continues_still_fails_when_too_few_agents_are_left() {
+    let _place = machine::shared();
+    let (nginx, mut cluster) = (Nginx::start(), Cluster::start(&REGIONS[..2]));
+    let mut running = cluster.run(run(CONTINUES).target(&nginx.url())).start();
+    running.until("load", secs(30), || nginx.served_so_far() >= 600);
+    cluster.agent("agent-2").process.kill();
+    running.ends_within(secs(40)).expect_exit(11).summary().expect_balanced();
+}
