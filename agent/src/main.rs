@@ -2,12 +2,14 @@
 
 use clap::Parser;
 use squall_agent::cli::{Cli, ExitCode};
+use squall_agent::dial::{self, Refusal};
+use squall_agent::tls_files::{TlsFiles, TlsFilesProblem};
 use squall_agent::{AgentEnd, AgentOptions};
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Channel, Endpoint, Uri};
 use tracing_subscriber::EnvFilter;
 
 /// Pauses between attempts to reach the controller: short at first, then this long.
@@ -44,15 +46,15 @@ async fn serve(cli: Cli) -> ExitCode {
     let (ask, shutdown) = watch::channel(false);
     tokio::spawn(ask_on_signal(ask));
     let options = AgentOptions { region: cli.region, slot: cli.slot, workers: cli.workers, sample_log: cli.sample_log };
-    let endpoint = Endpoint::from(cli.controller.clone())
-        .connect_timeout(Duration::from_secs(5))
-        .http2_keep_alive_interval(Duration::from_secs(5))
-        .keep_alive_timeout(Duration::from_secs(5))
-        .tcp_nodelay(true);
+    let controller = Controller { uri: cli.controller.clone(), tls: cli.tls };
+    if let Err(problem) = controller.check() {
+        tracing::error!(%problem, "certificates cannot be used");
+        return ExitCode::BadConfiguration;
+    }
     let mut reached = Instant::now();
     let mut pause = Duration::from_millis(200);
     loop {
-        let end = session(&endpoint, options.clone(), shutdown.clone()).await;
+        let end = session(&controller, options.clone(), shutdown.clone()).await;
         if let Some(code) = ExitCode::of(&end) {
             match &end {
                 AgentEnd::Refused(reason) | AgentEnd::Incompatible(reason) => tracing::error!(reason, "refused"),
@@ -81,23 +83,38 @@ async fn serve(cli: Cli) -> ExitCode {
     }
 }
 
-async fn session(endpoint: &Endpoint, options: AgentOptions, shutdown: watch::Receiver<bool>) -> AgentEnd {
-    let channel: Channel = match endpoint.connect().await {
-        Ok(channel) => channel,
-        Err(error) => return AgentEnd::Lost { why: with_causes(&error), was_welcome: false },
-    };
-    squall_agent::run(channel, options, shutdown).await
+/// Where to dial, and as whom.
+struct Controller {
+    uri: Uri,
+    tls: TlsFiles,
 }
 
-/// The innermost cause says what happened; the outer ones only where.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text = inner.to_string();
-        cause = inner.source();
+impl Controller {
+    /// Files that are wrong from the beginning are not waited for.
+    fn check(&self) -> Result<(), TlsFilesProblem> {
+        if self.uri.scheme_str() == Some("https") { self.tls.client_config().map(|_| ()) } else { Ok(()) }
     }
-    text
+
+    async fn connect(&self) -> Result<(Channel, Refusal), tonic::transport::Error> {
+        let tune = |endpoint: Endpoint| {
+            endpoint
+                .connect_timeout(Duration::from_secs(5))
+                .http2_keep_alive_interval(Duration::from_secs(5))
+                .keep_alive_timeout(Duration::from_secs(5))
+                .tcp_nodelay(true)
+        };
+        dial::connect(&self.uri, &self.tls, tune).await
+    }
+}
+
+async fn session(controller: &Controller, options: AgentOptions, shutdown: watch::Receiver<bool>) -> AgentEnd {
+    match controller.connect().await {
+        Ok((channel, refusal)) => match squall_agent::run(channel, options, shutdown).await {
+            AgentEnd::Lost { why, was_welcome } => AgentEnd::Lost { why: refusal.why().unwrap_or(why), was_welcome },
+            end => end,
+        },
+        Err(error) => AgentEnd::Lost { why: dial::why(&error), was_welcome: false },
+    }
 }
 
 async fn ask_on_signal(ask: watch::Sender<bool>) {

@@ -110,6 +110,14 @@ fn not_welcome(why: impl std::fmt::Display) -> AgentEnd {
     AgentEnd::Lost { why: why.to_string(), was_welcome: false }
 }
 
+/// A controller that does not let this agent in will not do so later; one that was not understood may.
+fn turned_away(status: &tonic::Status) -> AgentEnd {
+    match status.code() {
+        tonic::Code::PermissionDenied | tonic::Code::Unauthenticated => AgentEnd::Refused(status.message().to_owned()),
+        _ => not_welcome(status.message()),
+    }
+}
+
 impl Session {
     async fn open(
         channel: Channel,
@@ -139,13 +147,13 @@ impl Session {
         let opening = client.session(ReceiverStream::new(outbound));
         let mut inbound = match tokio::time::timeout(WELCOME_WITHIN, opening).await {
             Ok(Ok(response)) => response.into_inner(),
-            Ok(Err(status)) => return Err(not_welcome(status.message())),
+            Ok(Err(status)) => return Err(turned_away(&status)),
             Err(_) => return Err(not_welcome("the controller did not answer in time")),
         };
         let first = tokio::time::timeout(WELCOME_WITHIN, inbound.message()).await;
         match first
             .map_err(|_| not_welcome("the controller sent no welcome in time"))?
-            .map_err(|status| not_welcome(status.message()))?
+            .map_err(|status| turned_away(&status))?
         {
             Some(proto::ControllerMessage { message: Some(Down::Welcome(welcome)) }) => {
                 session.slot = welcome.slot;
