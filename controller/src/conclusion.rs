@@ -2,6 +2,7 @@
 
 use crate::fleet::Member;
 use crate::frames::Frames;
+use crate::identity::transport::Transport;
 use crate::report::{AgentRecord, RunRecord};
 use crate::reporting;
 use crate::run::Outcome;
@@ -38,6 +39,7 @@ pub struct Material {
     pub told: Vec<Told>,
     pub merge: RunMerge,
     pub outcome: Outcome,
+    pub transport: Transport,
 }
 
 /// Judges the run. Blocks for long schedules: it counts their arrivals.
@@ -86,6 +88,7 @@ pub fn record(material: Material) -> RunRecord {
         holes: evidence.holes,
         agents: agents.collect(),
         warnings,
+        transport: material.transport,
         merge: material.merge,
     }
 }

@@ -5,6 +5,7 @@
 //! messages over, through queues with bounds.
 
 use crate::driver;
+use crate::identity::transport::Transport;
 use crate::registry::{Introduction, Joined, NotJoined, Registry, SessionId};
 use crate::run::Limits;
 use crate::store::{self, Store, StoreError};
@@ -34,6 +35,8 @@ pub struct Options {
     pub heartbeat: Duration,
     /// How long an agent may go on sending load without an answer.
     pub lease: Duration,
+    /// Told by every result.
+    pub transport: Transport,
 }
 
 impl Default for Options {
@@ -43,6 +46,7 @@ impl Default for Options {
             silent_after: Duration::from_secs(5),
             heartbeat: Duration::from_secs(1),
             lease: Duration::from_secs(10),
+            transport: Transport::Loopback,
         }
     }
 }
@@ -50,7 +54,7 @@ impl Default for Options {
 impl Options {
     /// For agents in this very process: no network stands between us, so they start sooner.
     pub fn embedded() -> Self {
-        let mut options = Self::default();
+        let mut options = Self { transport: Transport::InProcess, ..Self::default() };
         options.limits.start_margin = Duration::from_millis(150);
         options
     }
