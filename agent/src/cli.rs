@@ -1,6 +1,7 @@
 //! Flags of `squall-agent`, and its exit codes.
 
 use crate::AgentEnd;
+use crate::tls_files::TlsFiles;
 use clap::Parser;
 use squall_common::plan::Region;
 use squall_common::slot;
@@ -11,7 +12,7 @@ use tonic::transport::Uri;
 #[derive(Debug, Parser)]
 #[command(name = "squall-agent", version, max_term_width = 100, after_help = EXIT_CODES)]
 pub struct Cli {
-    /// Where the controller listens, e.g. http://10.0.0.5:7700; several, with commas, where several serve
+    /// Where the controller listens, e.g. https://10.0.0.5:7700; several, with commas, where several serve
     #[arg(long, value_name = "URL", env = "SQUALL_CONTROLLER", value_parser = controller_url, value_delimiter = ',', required = true)]
     pub controller: Vec<Uri>,
     /// Where this agent lives, as cloud/region, e.g. azure/eastus
@@ -29,6 +30,8 @@ pub struct Cli {
     /// End with exit code 69 when the controller can't be reached for so many seconds [default: never]
     #[arg(long, value_name = "SECONDS")]
     pub give_up_after: Option<u64>,
+    #[command(flatten)]
+    pub tls: TlsFiles,
 }
 
 const EXIT_CODES: &str = "\
@@ -72,9 +75,8 @@ fn slot_name(text: &str) -> Result<String, String> {
 fn controller_url(text: &str) -> Result<Uri, String> {
     let uri: Uri = text.parse().map_err(|_| format!("`{text}` is not a URL: write `http://HOST:7700`"))?;
     match (uri.scheme_str(), uri.authority()) {
-        (Some("http"), Some(_)) => Ok(uri),
-        (Some("https"), _) => Err("TLS to the controller is not there yet: write `http://HOST:7700`".into()),
-        _ => Err(format!("`{text}` has no scheme and host: write `http://HOST:7700`")),
+        (Some("http" | "https"), Some(_)) => Ok(uri),
+        _ => Err(format!("`{text}` has no scheme and host: write `http://HOST:7700` or `https://HOST:7700`")),
     }
 }
 

@@ -5,18 +5,22 @@
 //! - [`run`]: one run's worker threads; [`joiner`]: their intervals → the agent's
 //! - [`uplink`]: intervals → numbered snapshots, kept in memory and [`spool`] until they are stored
 //! - [`worker`]: one core's share of the load; [`http`]: one exchange
+//! - [`dial`], [`tls_files`], [`reread`]: the way to the controller, and certificates that change
 //! - [`clock`], [`health`]: the machine it runs on
 
 mod agent;
 pub mod clock;
 pub mod dialling;
+pub mod dial;
 mod health;
 pub mod http;
 mod joiner;
 pub mod prepare;
+pub mod reread;
 mod run;
 mod session;
 mod spool;
+pub mod tls_files;
 mod uplink;
 mod worker;
 

@@ -2,7 +2,9 @@
 
 use clap::Parser;
 use squall_agent::cli::{Cli, ExitCode};
+use squall_agent::dial;
 use squall_agent::dialling::Dialling;
+use squall_agent::tls_files::TlsFiles;
 use squall_agent::{Agent, AgentEnd, AgentOptions};
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -42,10 +44,16 @@ async fn serve(cli: Cli) -> ExitCode {
     let (ask, shutdown) = watch::channel(false);
     tokio::spawn(ask_on_signal(ask));
     let options = AgentOptions { region: cli.region, slot: cli.slot, workers: cli.workers, sample_log: cli.sample_log };
+    // Files that are wrong from the beginning are not waited for.
+    let needs_tls = cli.controller.iter().any(|uri| uri.scheme_str() == Some("https"));
+    if let Some(problem) = needs_tls.then(|| cli.tls.client_config().err()).flatten() {
+        tracing::error!(%problem, "certificates cannot be used");
+        return ExitCode::BadConfiguration;
+    }
     let mut agent = Agent::new(options);
     let mut dialling = Dialling::new(cli.controller);
     let give_up_after = cli.give_up_after.map(Duration::from_secs);
-    let code = serve_until_end(&mut agent, &mut dialling, give_up_after, shutdown).await;
+    let code = serve_until_end(&mut agent, &mut dialling, &cli.tls, give_up_after, shutdown).await;
     agent.end().await;
     code
 }
@@ -53,11 +61,12 @@ async fn serve(cli: Cli) -> ExitCode {
 async fn serve_until_end(
     agent: &mut Agent,
     dialling: &mut Dialling,
+    tls: &TlsFiles,
     give_up_after: Option<Duration>,
     shutdown: watch::Receiver<bool>,
 ) -> ExitCode {
     loop {
-        let end = session(agent, &dialling.next_controller(), shutdown.clone()).await;
+        let end = session(agent, &dialling.next_controller(), tls, shutdown.clone()).await;
         if let Some(code) = ExitCode::of(&end) {
             if let AgentEnd::Refused(reason) | AgentEnd::Incompatible(reason) = &end {
                 tracing::error!(reason, "refused");
@@ -92,28 +101,27 @@ async fn serve_until_end(
     }
 }
 
-async fn session(agent: &mut Agent, controller: &Uri, shutdown: watch::Receiver<bool>) -> AgentEnd {
-    let endpoint = Endpoint::from(controller.clone())
-        .connect_timeout(Duration::from_secs(5))
-        .http2_keep_alive_interval(Duration::from_secs(5))
-        .keep_alive_timeout(Duration::from_secs(5))
-        .tcp_nodelay(true);
-    // A dial that hangs must not keep a leaving agent: `meanwhile` goes on with its run.
-    match agent.meanwhile(endpoint.connect()).await {
-        Ok(channel) => agent.session(channel, shutdown).await,
-        Err(error) => AgentEnd::Lost { why: with_causes(&error), was_welcome: false },
+async fn session(
+    agent: &mut Agent,
+    controller: &Uri,
+    tls: &TlsFiles,
+    shutdown: watch::Receiver<bool>,
+) -> AgentEnd {
+    let tune = |endpoint: Endpoint| {
+        endpoint
+            .connect_timeout(Duration::from_secs(5))
+            .http2_keep_alive_interval(Duration::from_secs(5))
+            .keep_alive_timeout(Duration::from_secs(5))
+            .tcp_nodelay(true)
+    };
+    // The run, if there is one, goes on while we dial.
+    match agent.meanwhile(dial::connect(controller, tls, tune)).await {
+        Ok((channel, refusal)) => match agent.session(channel, shutdown).await {
+            AgentEnd::Lost { why, was_welcome } => AgentEnd::Lost { why: refusal.why().unwrap_or(why), was_welcome },
+            end => end,
+        },
+        Err(error) => AgentEnd::Lost { why: dial::why(&error), was_welcome: false },
     }
-}
-
-/// The innermost cause says what happened; the outer ones only where.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text = inner.to_string();
-        cause = inner.source();
-    }
-    text
 }
 
 async fn ask_on_signal(ask: watch::Sender<bool>) {

@@ -60,6 +60,14 @@ fn not_welcome(why: impl std::fmt::Display) -> AgentEnd {
     AgentEnd::Lost { why: why.to_string(), was_welcome: false }
 }
 
+/// A controller that does not let this agent in will not do so later; one that was not understood may.
+fn turned_away(status: &tonic::Status) -> AgentEnd {
+    match status.code() {
+        tonic::Code::PermissionDenied | tonic::Code::Unauthenticated => AgentEnd::Refused(status.message().to_owned()),
+        _ => not_welcome(status.message()),
+    }
+}
+
 impl<'a> Session<'a> {
     pub async fn open(
         agent: &'a mut Agent,
@@ -79,7 +87,7 @@ impl<'a> Session<'a> {
         let opened = session.agent.meanwhile(tokio::time::timeout(WELCOME_WITHIN, opening)).await;
         let (inbound, first) = opened
             .map_err(|_| not_welcome("the controller sent no welcome in time"))?
-            .map_err(|status| not_welcome(status.message()))?;
+            .map_err(|status| turned_away(&status))?;
         match first {
             Some(proto::ControllerMessage { message: Some(Down::Welcome(welcome)) }) => {
                 session.be_welcome(welcome).await;

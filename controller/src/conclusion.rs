@@ -3,6 +3,7 @@
 use crate::fleet::Member;
 use crate::frames::Frames;
 use crate::recovery;
+use crate::identity::transport::Transport;
 use crate::report::{AgentRecord, RunRecord};
 use crate::reporting;
 use crate::run::Outcome;
@@ -40,6 +41,7 @@ pub struct Material {
     pub told: Vec<Told>,
     pub merge: RunMerge,
     pub outcome: Outcome,
+    pub transport: Transport,
 }
 
 /// Judges the run. Blocks for long schedules: it counts their arrivals.
@@ -95,6 +97,7 @@ pub fn record(material: Material, store: &dyn Store) -> RunRecord {
         holes: evidence.holes,
         agents: agents.collect(),
         warnings,
+        transport: material.transport,
         merge: material.merge,
     }
 }

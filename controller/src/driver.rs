@@ -499,6 +499,7 @@ impl Driver {
             told: std::mem::take(&mut self.told),
             merge: self.merge.clone(),
             outcome,
+            transport: self.shared.options.transport,
         };
         let store = self.shared.store.clone();
         let status = self.start.status.clone();

@@ -5,6 +5,7 @@
 //! messages over, through queues with bounds.
 
 use crate::driver;
+use crate::identity::transport::Transport;
 use crate::recovery;
 use crate::registry::{Agent, Introduction, Joined, NotJoined, Registry, SessionId};
 use crate::run::Limits;
@@ -39,6 +40,8 @@ pub struct Options {
     pub lease: Duration,
     /// Agents keep what is stored too, for a controller that does not have our store.
     pub agents_keep_all: bool,
+    /// Told by every result.
+    pub transport: Transport,
 }
 
 impl Default for Options {
@@ -49,6 +52,7 @@ impl Default for Options {
             heartbeat: Duration::from_secs(1),
             lease: Duration::from_secs(10),
             agents_keep_all: false,
+            transport: Transport::Loopback,
         }
     }
 }
@@ -56,7 +60,7 @@ impl Default for Options {
 impl Options {
     /// For agents in this very process: no network stands between us, so they start sooner.
     pub fn embedded() -> Self {
-        let mut options = Self::default();
+        let mut options = Self { transport: Transport::InProcess, ..Self::default() };
         options.limits.start_margin = Duration::from_millis(150);
         options
     }

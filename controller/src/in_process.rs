@@ -2,6 +2,7 @@
 //! client and tonic's server, so that one process runs the same code as many.
 
 use crate::fleet::Controller;
+use crate::identity::gate::Gate;
 use crate::service;
 use hyper_util::rt::TokioIo;
 use std::future::Future;
@@ -54,7 +55,7 @@ impl InProcess {
     pub fn serve(controller: &Controller) -> Self {
         let (accepting, accepted) = mpsc::channel(BACKLOG);
         let (stop, stopped) = oneshot::channel::<()>();
-        let router = service::router(controller);
+        let router = service::router(controller, Gate::in_process());
         tokio::spawn(async move {
             let dropped = async {
                 // Both a message and the drop of its sender mean: stop.

@@ -3,7 +3,8 @@
 //! Deciding is pure: [`registry`] (who is in the fleet) and [`run`] (what a run
 //! does next). Performing is thin: [`service`] speaks gRPC, [`fleet`] holds
 //! agents and live runs, one `driver` task owns each run, [`store`] keeps what
-//! must survive, `recovery` goes on with it. [`embedded`] is all of it in one process, by the same code.
+//! must survive, `recovery` goes on with it,
+//! [`identity`] decides who may come in. [`embedded`] is all of it in one process, by the same code.
 //! A run that has ended becomes a record (`conclusion`), the record a
 //! [`report`]. [`cli`] is what people touch.
 
@@ -15,6 +16,7 @@ pub mod embedded;
 mod events;
 pub mod fleet;
 mod frames;
+pub mod identity;
 pub mod in_process;
 mod live;
 mod plan_source;

@@ -5,7 +5,7 @@
 //!
 //! - [`binaries`]: the programs under test; [`process`]: one of them, running
 //! - [`squall`]: the CLI, from its arguments to its exit code and result
-//! - [`cluster`]: a controller with its agents
+//! - [`cluster`]: a controller with its agents; [`secured`]: one with certificates
 //! - [`nginx`], [`simulator`]: targets that count for themselves
 //! - [`summary`], [`hlog`], [`samples`], [`table`]: what a run left behind
 //! - [`schedule`]: what the plan means, computed apart from every agent
@@ -23,6 +23,7 @@ pub mod ports;
 pub mod process;
 pub mod samples;
 pub mod schedule;
+pub mod secured;
 pub mod simulator;
 pub mod squall;
 pub mod summary;

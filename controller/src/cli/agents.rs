@@ -23,7 +23,7 @@ pub struct Args {
 
 /// Performs the command.
 pub async fn perform(args: Args) -> Ended {
-    let mut operator = Operator::connect(&args.at.controller).await?;
+    let mut operator = Operator::connect(&args.at.controller, &args.at.access).await?;
     let listed = operator.grpc.list_agents(ListAgentsRequest {}).await;
     let agents = listed.map_err(|status| operator.failure(&status))?.into_inner().agents;
     let text = if args.json { as_json(&agents) } else { as_table(&agents) };

@@ -1,13 +1,16 @@
 //! The operator's side of a controller, near or far: the same client for both.
 
+use super::access::{Access, Bearer};
 use super::failure::Failure;
 use crate::bundle::{MAX_MESSAGE_BYTES, sha256};
 use clap::Args;
+use squall_agent::dial;
 use squall_proto::operator_client::OperatorClient;
 use squall_proto::{GetResultRequest, ListRunsRequest, RunUpdate, SubmitRunRequest, WatchRunRequest};
 use std::time::{Duration, Instant};
 use tonic::Streaming;
-use tonic::transport::{Channel, Endpoint};
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, Endpoint, Uri};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
@@ -21,26 +24,15 @@ pub struct At {
     /// The controller
     #[arg(long, value_name = "URL", env = "SQUALL_CONTROLLER", default_value = "http://127.0.0.1:7700")]
     pub controller: String,
+    #[command(flatten)]
+    pub access: Access,
 }
 
 /// A connected operator.
 pub struct Operator {
-    pub grpc: OperatorClient<Channel>,
+    pub grpc: OperatorClient<InterceptedService<Channel, Bearer>>,
     /// For messages.
     pub name: String,
-}
-
-/// The innermost cause: the outer ones say only that there is one.
-fn why(error: &(dyn std::error::Error + 'static)) -> String {
-    let innermost = std::iter::successors(Some(error), |error| error.source()).last().unwrap_or(error);
-    match innermost.downcast_ref::<std::io::Error>().map(std::io::Error::kind) {
-        Some(std::io::ErrorKind::ConnectionRefused) => "connection refused".to_owned(),
-        Some(std::io::ErrorKind::TimedOut) => "it does not answer".to_owned(),
-        _ => {
-            let text = innermost.to_string();
-            text.strip_prefix("failed to lookup address information: ").unwrap_or(&text).to_owned()
-        }
-    }
 }
 
 /// Whether the connection, not the request, is to blame: asking again may help.
@@ -50,42 +42,54 @@ pub fn is_passing(status: &tonic::Status) -> bool {
 }
 
 impl Operator {
+    /// To a controller in this process.
     pub fn on(channel: Channel, name: &str) -> Self {
-        let grpc = OperatorClient::new(channel)
+        Self::with(channel, Bearer::nobody(), name)
+    }
+
+    fn with(channel: Channel, bearer: Bearer, name: &str) -> Self {
+        let grpc = OperatorClient::with_interceptor(channel, bearer)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
         Self { grpc, name: name.to_owned() }
     }
 
-    pub async fn connect(url: &str) -> Result<Self, Failure> {
+    pub async fn connect(url: &str, access: &Access) -> Result<Self, Failure> {
         use std::error::Error as _;
-        let with_scheme = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
-        let endpoint = Endpoint::from_shared(with_scheme.clone())
-            .map_err(|_| Failure::usage(format!("`{url}` is not a URL: write e.g. http://10.0.0.5:7700")))?;
-        match endpoint.uri().scheme_str() {
+        let scheme = if access.tls.is_empty() { "http" } else { "https" };
+        let with_scheme = if url.contains("://") { url.to_owned() } else { format!("{scheme}://{url}") };
+        let uri: Uri = Some(&with_scheme)
+            .filter(|url| Endpoint::from_shared((*url).clone()).is_ok())
+            .and_then(|url| url.parse().ok())
+            .filter(|uri: &Uri| uri.host().is_some())
+            .ok_or_else(|| Failure::usage(format!("`{url}` is not a URL: write e.g. https://10.0.0.5:7700")))?;
+        let bearer = access.bearer(&uri)?;
+        match uri.scheme_str() {
             Some("http") => {}
-            Some("https") => {
-                return Err(Failure::usage(format!(
-                    "`{url}`: TLS to the controller is not there yet: write http://HOST:7700"
-                )));
+            Some("https") => access.check()?,
+            _ => {
+                return Err(Failure::usage(format!("`{url}` is not http(s): write e.g. https://10.0.0.5:7700")));
             }
-            _ => return Err(Failure::usage(format!("`{url}` is not http: write e.g. http://10.0.0.5:7700"))),
         }
-        let endpoint = endpoint
-            .connect_timeout(CONNECT_WITHIN)
-            .http2_keep_alive_interval(KEEP_ALIVE)
-            .keep_alive_timeout(KEEP_ALIVE)
-            .tcp_nodelay(true);
-        let channel = endpoint.connect().await.map_err(|error| Failure::unreachable(&with_scheme, &why(&error)))?;
-        let mut operator = Self::on(channel, &with_scheme);
+        let tune = |endpoint: Endpoint| {
+            endpoint
+                .connect_timeout(CONNECT_WITHIN)
+                .http2_keep_alive_interval(KEEP_ALIVE)
+                .keep_alive_timeout(KEEP_ALIVE)
+                .tcp_nodelay(true)
+        };
+        let dialled = dial::connect(&uri, &access.tls, tune).await;
+        let (channel, refusal) = dialled.map_err(|error| Failure::unreachable(&with_scheme, &dial::why(&error)))?;
+        let mut operator = Self::with(channel, bearer, &with_scheme);
         // Anything may listen there: ask once, where a broken answer can only mean that.
-        match operator.grpc.list_runs(ListRunsRequest { limit: 1 }).await {
-            Err(status) if status.source().is_some() && status.code() != tonic::Code::Unavailable => {
-                Err(Failure::no_controller(&with_scheme))
+        let Err(status) = operator.grpc.list_runs(ListRunsRequest { limit: 1 }).await else { return Ok(operator) };
+        Err(match refusal.why() {
+            Some(why) => Failure::unreachable(&with_scheme, &why),
+            None if status.source().is_some() && status.code() != tonic::Code::Unavailable => {
+                Failure::no_controller(&with_scheme)
             }
-            Err(status) => Err(operator.failure(&status)),
-            Ok(_) => Ok(operator),
-        }
+            None => operator.failure(&status),
+        })
     }
 
     pub fn failure(&self, status: &tonic::Status) -> Failure {

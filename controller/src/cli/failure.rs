@@ -38,6 +38,8 @@ impl Failure {
         use tonic::Code;
         match status.code() {
             Code::InvalidArgument | Code::NotFound => Self::usage(status.message()),
+            // The controller's own words, which say how to be let in.
+            Code::Unauthenticated | Code::PermissionDenied => Self::usage(status.message()),
             Code::FailedPrecondition => Self::aborted(status.message()),
             Code::Unavailable => Self::unreachable(controller, "the connection broke"),
             Code::Unimplemented => Self::aborted(format!(
@@ -68,7 +70,8 @@ impl Failure {
     /// Something listens there, but it does not speak our protocol.
     pub fn no_controller(controller: &str) -> Self {
         Self::aborted(format!(
-            "what answers at {controller} is no Squall controller: is the port right? --controller URL names another"
+            "what answers at {controller} is no Squall controller: is the port \
+             right, and is it https:// or http://? --controller URL names another"
         ))
     }
 }

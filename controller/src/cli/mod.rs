@@ -3,9 +3,12 @@
 //! Data goes to stdout, words for people to stderr; every command ends with a
 //! documented exit code (docs/exit-codes.md).
 
+mod access;
 mod agents;
+mod certs;
 mod check;
 mod client;
+mod door;
 mod failure;
 mod follow;
 mod init;
@@ -19,6 +22,7 @@ mod schema;
 mod serve;
 mod simulate;
 mod stop;
+mod token;
 mod watch;
 
 use clap::{Parser, Subcommand};
@@ -58,6 +62,8 @@ enum Command {
     Simulate(simulate::Args),
     Init(init::Args),
     Schema(schema::Args),
+    Certs(certs::Args),
+    Token(token::Args),
 }
 
 /// Threads of commands: the load has threads of its own.
@@ -97,6 +103,8 @@ impl Command {
             Self::Simulate(args) => simulate::perform(args).await,
             Self::Init(args) => init::perform(args),
             Self::Schema(args) => schema::perform(args),
+            Self::Certs(args) => certs::perform(args),
+            Self::Token(args) => token::perform(args),
         }
     }
 }

@@ -43,7 +43,7 @@ pub async fn perform(args: Args) -> Ended {
             args.run
         )));
     } else {
-        Operator::connect(&args.at.controller).await?.result(&args.run).await?
+        Operator::connect(&args.at.controller, &args.at.access).await?.result(&args.run).await?
     };
     let no_summary = || Failure::usage(format!("{} is no results directory: it has no summary.json", args.run));
     let summary = text_of(&files, "summary.json").ok_or_else(no_summary)?;

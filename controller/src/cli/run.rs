@@ -1,5 +1,6 @@
 //! `squall run`: on an embedded cluster, or on a controller elsewhere.
 
+use super::access::Access;
 use super::client::Operator;
 use super::failure::{self, Ended, Failure};
 use super::follow::{OnInterrupt, follow};
@@ -40,6 +41,8 @@ pub struct Args {
     /// Run on the agents of this controller
     #[arg(long, value_name = "URL", env = "SQUALL_CONTROLLER")]
     controller: Option<String>,
+    #[command(flatten)]
+    access: Access,
     /// Agents: so many embedded ones, or wait for so many at the controller
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MOST_AGENTS))]
     agents: Option<u32>,
@@ -83,7 +86,7 @@ pub async fn perform(args: Args) -> Ended {
     }
     let ended = match &args.controller {
         Some(url) => {
-            let mut operator = Operator::connect(url).await?;
+            let mut operator = Operator::connect(url, &args.access).await?;
             run_on(&mut operator, &args, bundle, args.agents.unwrap_or(0)).await
         }
         None => {

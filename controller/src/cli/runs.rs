@@ -28,7 +28,7 @@ pub struct Args {
 
 /// Performs the command.
 pub async fn perform(args: Args) -> Ended {
-    let mut operator = Operator::connect(&args.at.controller).await?;
+    let mut operator = Operator::connect(&args.at.controller, &args.at.access).await?;
     let listed = operator.grpc.list_runs(ListRunsRequest { limit: args.limit }).await;
     let runs = listed.map_err(|status| operator.failure(&status))?.into_inner().runs;
     let text = if args.json { as_json(&runs) } else { as_table(&runs) };

@@ -1,8 +1,13 @@
 //! `squall serve`: a controller that agents and operators dial.
 
+use super::door::{Door, DoorArgs};
 use super::failure::{self, Ended, Failure};
 use super::output::note;
 use crate::fleet::{Controller, Options};
+use crate::identity::accept;
+use crate::identity::audit::{self, Audit};
+use crate::identity::gate::Gate;
+use crate::identity::transport::Transport;
 use crate::service;
 use crate::store::{EmbeddedStore, StoreError};
 use std::io::ErrorKind;
@@ -10,7 +15,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio_stream::wrappers::TcpListenerStream;
 
 /// Live runs have this long to end once the controller is told to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(60);
@@ -23,7 +27,8 @@ const STOP_WITHIN: Duration = Duration::from_secs(60);
 #[command(after_help = "\
 Examples:
   squall serve
-  squall serve --listen 0.0.0.0:7700 --data /var/lib/squall --insecure")]
+  squall serve --listen 0.0.0.0:7700 --tls-cert squall-certs/controller.pem \\
+    --tls-key squall-certs/controller.key --tls-ca squall-certs/ca.pem")]
 pub struct Args {
     /// Address and port
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7700", value_parser = address)]
@@ -31,9 +36,8 @@ pub struct Args {
     /// Where runs are kept
     #[arg(long, value_name = "DIR", default_value = "./squall-data")]
     data: PathBuf,
-    /// Listen beyond this machine without TLS: anyone there can start load
-    #[arg(long)]
-    insecure: bool,
+    #[command(flatten)]
+    door: DoorArgs,
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {
@@ -42,13 +46,7 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 
 /// Performs the command.
 pub async fn perform(args: Args) -> Ended {
-    if !args.listen.ip().is_loopback() && !args.insecure {
-        return Err(Failure::usage(format!(
-            "{} can be reached from other machines and there is no TLS yet: whoever reaches it can send load \
-             anywhere. Add --insecure if that network is yours",
-            args.listen
-        )));
-    }
+    let door = Door::of(args.listen, &args.door).map_err(Failure::usage)?;
     let listener = tokio::net::TcpListener::bind(args.listen).await.map_err(|error| match error.kind() {
         ErrorKind::AddrInUse => Failure::usage(format!(
             "{} is in use: a controller may be running there; --listen names another port",
@@ -65,16 +63,27 @@ pub async fn perform(args: Args) -> Ended {
         StoreError::Full(_) => Failure::internal(error.to_string()),
         _ => Failure::usage(error.to_string()),
     })?;
+    let audit_file = args.data.join(audit::FILE);
+    let audit = Audit::open(audit_file.clone()).map_err(|error| {
+        Failure::usage(format!("cannot write {}: {}", audit_file.display(), failure::in_words(&error)))
+    })?;
+    let options = Options { transport: door.transport, ..Options::default() };
     let controller =
-        Controller::start(Arc::new(store), Options::default()).map_err(|error| Failure::internal(error.to_string()))?;
+        Controller::start(Arc::new(store), options).map_err(|error| Failure::internal(error.to_string()))?;
+    let scheme = if door.transport == Transport::MutualTls { "https" } else { "http" };
     note(&format!(
-        "controller on http://{address}, runs kept in {}\n\
-         agents:  squall-agent --controller http://{address} --region cloud/region\n\
-         runs:    squall run PLAN --controller http://{address}",
+        "controller on {scheme}://{address}, runs kept in {}\n\
+         agents:  squall-agent --controller {scheme}://{address} --region cloud/region\n\
+         runs:    squall run PLAN --controller {scheme}://{address}",
         args.data.display()
     ));
+    if door.transport == Transport::Insecure {
+        note("insecure: anyone who reaches this address can start load, and every result will say so");
+    }
     let shutdown = stop_on_signal(controller.clone());
-    let served = service::router(&controller).serve_with_incoming_shutdown(TcpListenerStream::new(listener), shutdown);
+    let gate = Gate::new(door.trust, door.tokens, Some(audit));
+    let connections = accept::connections(listener, door.certificates);
+    let served = service::router(&controller, gate).serve_with_incoming_shutdown(connections, shutdown);
     tokio::select! {
         served = served => served.map_err(|error| Failure::internal(format!("the controller failed: {error}")))?,
         // Open streams (agents, watchers) would keep a graceful end waiting for ever.

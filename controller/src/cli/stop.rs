@@ -27,7 +27,7 @@ pub struct Args {
 
 /// Performs the command.
 pub async fn perform(args: Args) -> Ended {
-    let mut operator = Operator::connect(&args.at.controller).await?;
+    let mut operator = Operator::connect(&args.at.controller, &args.at.access).await?;
     let request = StopRunRequest { run_id: args.run.clone(), now: args.now, reason: args.reason };
     let stopped = operator.grpc.stop_run(request).await.map_err(|status| operator.failure(&status))?;
     match stopped.into_inner().verdict.as_str() {

@@ -30,7 +30,7 @@ pub struct Args {
 
 /// Performs the command.
 pub async fn perform(args: Args) -> Ended {
-    let mut operator = Operator::connect(&args.at.controller).await?;
+    let mut operator = Operator::connect(&args.at.controller, &args.at.access).await?;
     let Some(finished) = follow(&mut operator, &args.run, args.quiet, OnInterrupt::Leave).await? else {
         return Ok(failure::OK);
     };

@@ -17,6 +17,7 @@ const BUSY: f64 = 0.9;
 /// The run's warnings, and those that its figures give rise to.
 pub fn caveats(record: &RunRecord) -> Vec<String> {
     let mut found = record.warnings.clone();
+    found.extend(record.transport.caveat());
     found.extend(unverified(record.merge.plan()));
     found.extend([waited_before_sending(record), beyond_range(record), folded(record)].into_iter().flatten());
     found.extend(record.merge.agents().iter().filter_map(busy));
@@ -101,6 +102,14 @@ mod tests {
         setup.plan.targets[0].tls.insecure = true;
         let told = caveats(&run(setup).record);
         assert!(told.len() == 1 && told[0].contains("`shop`: certificates are not verified"), "{told:?}");
+    }
+
+    #[test]
+    fn a_controller_that_anyone_could_reach_is_told() {
+        let mut record = run(Setup::one_region()).record;
+        record.transport = crate::identity::transport::Transport::Insecure;
+        let told = caveats(&record);
+        assert!(told.len() == 1 && told[0].contains("--insecure"), "{told:?}");
     }
 
     #[test]

@@ -230,6 +230,7 @@ fn judged(setup: Setup, plan: Arc<Plan>, merge: RunMerge) -> RunRecord {
         holes,
         agents: agents.collect(),
         warnings: setup.warnings.iter().map(|&text| text.to_owned()).collect(),
+        transport: crate::identity::transport::Transport::InProcess,
         merge,
     }
 }

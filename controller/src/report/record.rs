@@ -1,5 +1,6 @@
 //! Everything a report is made from: one finished run.
 
+use crate::identity::transport::Transport;
 use squall_common::merge::RunMerge;
 use squall_common::slo::Judgement;
 use squall_common::verdict::{Hole, Verdict};
@@ -30,6 +31,8 @@ pub struct RunRecord {
     pub holes: Vec<Hole>,
     pub agents: Vec<AgentRecord>,
     pub warnings: Vec<String>,
+    /// How the controller could be reached.
+    pub transport: Transport,
 }
 
 /// What the cluster knows of one agent of the run, beside what is merged under

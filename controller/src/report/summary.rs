@@ -33,6 +33,7 @@ pub fn summary(record: &RunRecord) -> Value {
         "exit_code": record.verdict.exit_code(),
         "reasons": record.reasons,
         "warnings": caveats(record),
+        "security": record.transport.summary(),
         "started_at": rfc3339(record.started_at),
         "duration_s": seconds(record.duration),
         "load_time_s": seconds(record.load_time),

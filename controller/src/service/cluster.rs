@@ -1,8 +1,10 @@
 //! One agent's session: who it is, signs of life, and messages handed to its run.
 
 use crate::fleet::{Controller, Input, OUTBOX, Outbox, message};
+use crate::identity::access::{self, Caller};
 use crate::registry::{Introduction, Joined, NotJoined, SessionId};
 use squall_agent::clock::now_ns;
+use squall_common::plan::Region;
 use squall_proto::cluster_server::Cluster;
 use squall_proto::{
     AgentMessage, ControllerMessage, Hello, PROTOCOL, Refused, Stop, Welcome, agent_message, controller_message,
@@ -36,7 +38,8 @@ impl Cluster for ClusterService {
         request: Request<Streaming<AgentMessage>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
         let (outbox, outgoing) = mpsc::channel(OUTBOX);
-        let session = Session { controller: self.controller.clone(), outbox };
+        let region = request.extensions().get::<Caller>().and_then(|caller| caller.region.clone());
+        let session = Session { controller: self.controller.clone(), outbox, region };
         tokio::spawn(session.serve(request.into_inner()));
         Ok(Response::new(ReceiverStream::new(outgoing)))
     }
@@ -45,6 +48,8 @@ impl Cluster for ClusterService {
 struct Session {
     controller: Controller,
     outbox: Outbox,
+    /// The only one its certificate is for; `None`: any.
+    region: Option<Region>,
 }
 
 /// Why a session goes no further.
@@ -88,6 +93,9 @@ impl Session {
                 hello.version, hello.protocol
             );
             return Err(End::Refused(refused::Code::Incompatible, reason));
+        }
+        if let Some(reason) = access::wrong_region(self.region.as_ref(), &hello.region) {
+            return Err(End::Refused(refused::Code::Invalid, reason));
         }
         let introduction = Introduction {
             region: hello.region.clone(),

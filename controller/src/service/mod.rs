@@ -5,17 +5,26 @@ mod operator;
 
 use crate::bundle::MAX_MESSAGE_BYTES;
 use crate::fleet::Controller;
+use crate::identity::gate::Gate;
 use squall_proto::cluster_server::ClusterServer;
 use squall_proto::operator_server::OperatorServer;
+use std::sync::Arc;
 use std::time::Duration;
 use tonic::transport::Server;
 use tonic::transport::server::Router;
 
 /// L7 proxies swallow these, hence the heartbeats of the protocol itself; they find dead TCP connections.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// Calls on one connection at a time: an agent has one, a CLI a few.
+const MOST_STREAMS: u32 = 64;
+/// Of one call: a token is the largest of them.
+const HEADERS_BYTES: u32 = 16 << 10;
+/// Streams that a client opened and reset at once, before its connection is closed.
+const MOST_RESETS: usize = 64;
 
-/// Both services, ready to be served on TCP or in-process.
-pub fn router(controller: &Controller) -> Router {
+/// Both services behind a gate, ready to be served on TCP or in-process.
+pub fn router(controller: &Controller, gate: Gate) -> Router {
+    let gate = Arc::new(gate);
     let cluster = ClusterServer::new(cluster::ClusterService::new(controller.clone()))
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
@@ -25,7 +34,9 @@ pub fn router(controller: &Controller) -> Router {
     Server::builder()
         .http2_keepalive_interval(Some(KEEP_ALIVE))
         .http2_keepalive_timeout(Some(KEEP_ALIVE))
-        .tcp_nodelay(true)
-        .add_service(cluster)
-        .add_service(operator)
+        .http2_max_header_list_size(HEADERS_BYTES)
+        .http2_max_pending_accept_reset_streams(Some(MOST_RESETS))
+        .max_concurrent_streams(MOST_STREAMS)
+        .add_service(gate.before(cluster))
+        .add_service(gate.before(operator))
 }

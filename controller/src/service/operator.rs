@@ -3,6 +3,7 @@
 use crate::bundle::sha256;
 use crate::driver::finished_of;
 use crate::fleet::{Controller, Input};
+use crate::identity::gate::About;
 use crate::store::{Store, StoreError, StoredRun};
 use crate::submit::{self, NotSubmitted};
 use bytes::Bytes;
@@ -90,7 +91,7 @@ impl Operator for OperatorService {
                 NotSubmitted::Store(_) => Status::internal(text),
             }
         })?;
-        Ok(Response::new(SubmitRunReply { run_id }))
+        Ok(about(run_id.clone(), SubmitRunReply { run_id }))
     }
 
     type WatchRunStream = ReceiverStream<Result<RunUpdate, Status>>;
@@ -98,6 +99,7 @@ impl Operator for OperatorService {
     async fn watch_run(&self, request: Request<WatchRunRequest>) -> Result<Response<Self::WatchRunStream>, Status> {
         let run_id = self.find(request.into_inner().run_id).await?.run_id;
         let (updates, stream) = mpsc::channel(WATCH_QUEUE);
+        let watched = run_id.clone();
         let live = self.controller.shared().watch(&run_id);
         let shared = self.controller.shared().clone();
         tokio::spawn(async move {
@@ -119,7 +121,7 @@ impl Operator for OperatorService {
             // It ended before we came, or between our asking twice.
             let _ = updates.send(stored_end(&shared.store, run_id).await).await;
         });
-        Ok(Response::new(ReceiverStream::new(stream)))
+        Ok(about(watched, ReceiverStream::new(stream)))
     }
 
     async fn stop_run(&self, request: Request<StopRunRequest>) -> Result<Response<StopRunReply>, Status> {
@@ -130,7 +132,7 @@ impl Operator for OperatorService {
             // A run that ends meanwhile has stopped.
             let _ = inbox.send(Input::StopRequested { now, reason }).await;
         }
-        Ok(Response::new(StopRunReply { verdict: run.verdict }))
+        Ok(about(run.run_id, StopRunReply { verdict: run.verdict }))
     }
 
     async fn list_agents(&self, _: Request<ListAgentsRequest>) -> Result<Response<ListAgentsReply>, Status> {
@@ -160,6 +162,7 @@ impl Operator for OperatorService {
             return Err(Status::failed_precondition(format!("run {} {why}", run.run_id)));
         }
         let (pieces, stream) = mpsc::channel(4);
+        let read = run.run_id.clone();
         let store = self.controller.shared().store.clone();
         tokio::task::spawn_blocking(move || {
             for name in names {
@@ -172,8 +175,15 @@ impl Operator for OperatorService {
                 }
             }
         });
-        Ok(Response::new(ReceiverStream::new(stream)))
+        Ok(about(read, ReceiverStream::new(stream)))
     }
+}
+
+/// An answer, and the run that the audit log names.
+fn about<T>(run_id: String, answer: T) -> Response<T> {
+    let mut response = Response::new(answer);
+    response.extensions_mut().insert(About(run_id));
+    response
 }
 
 /// `false`: the reader has gone.

@@ -36,7 +36,8 @@ fn a_controller_that_is_no_url() {
     let mut told = Told::new();
     let host = "no-such-host-".repeat(6);
     told.redact(&host, "no-such-host");
-    for url in ["127.0.0.1:1", "https://127.0.0.1:1", "ftp://127.0.0.1:1", "controller in eastus", "http://"] {
+    told.squall(&["runs", "--controller", "https://127.0.0.1:1", "--tls-ca", "missing.pem"]);
+    for url in ["127.0.0.1:1", "ftp://127.0.0.1:1", "controller in eastus", "http://"] {
         told.squall(&["runs", "--controller", url]);
     }
     told.squall(&["runs", "--controller", &format!("http://{host}.invalid:7700")]);
@@ -127,7 +128,8 @@ fn agents_that_are_started_wrongly() {
     let mut told = Told::new();
     told.agent(&[]);
     told.agent(&["--controller", "127.0.0.1:7700"]);
-    told.agent(&["--controller", "https://127.0.0.1:7700"]);
+    told.agent(&["--controller", "https://127.0.0.1:7700", "--tls-ca", "missing.pem"]);
+    told.agent(&["--controller", "https://127.0.0.1:7700", "--tls-cert", "agent.pem"]);
     told.agent(&["--controller", "http://127.0.0.1:7700", "--region", "East US"]);
     told.agent(&["--controller", "http://127.0.0.1:7700", "--slot", "../eastus-1"]);
     told.agent(&["--controller", "http://127.0.0.1:7700", "--workers", "0"]);
