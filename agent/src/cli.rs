@@ -1,6 +1,7 @@
 //! Flags of `squall-agent`, and its exit codes.
 
 use crate::AgentEnd;
+use crate::guard::GuardArgs;
 use clap::Parser;
 use squall_common::plan::Region;
 use squall_common::slot;
@@ -29,6 +30,8 @@ pub struct Cli {
     /// End with exit code 69 when the controller can't be reached for so many seconds [default: never]
     #[arg(long, value_name = "SECONDS")]
     pub give_up_after: Option<u64>,
+    #[command(flatten)]
+    pub guard: GuardArgs,
 }
 
 const EXIT_CODES: &str = "\

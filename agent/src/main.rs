@@ -43,7 +43,13 @@ fn exit(code: ExitCode) -> std::process::ExitCode {
 async fn serve(cli: Cli) -> ExitCode {
     let (ask, shutdown) = watch::channel(false);
     tokio::spawn(ask_on_signal(ask));
-    let options = AgentOptions { region: cli.region, slot: cli.slot, workers: cli.workers, sample_log: cli.sample_log };
+    let options = AgentOptions {
+        region: cli.region,
+        slot: cli.slot,
+        workers: cli.workers,
+        sample_log: cli.sample_log,
+        guard: cli.guard.guard(),
+    };
     let endpoint = Endpoint::from(cli.controller.clone())
         .connect_timeout(Duration::from_secs(5))
         .http2_keep_alive_interval(Duration::from_secs(5))

@@ -5,6 +5,7 @@
 //! load: a session that goes silent only lets the load lease run out.
 
 use crate::clock::now_ns;
+use crate::guard::Guard;
 use crate::prepare::{CannotPrepare, Ready, prepare};
 use crate::run::{Run, RunSays};
 use crate::worker::StopKind;
@@ -44,11 +45,13 @@ pub struct AgentOptions {
     pub workers: Option<u32>,
     /// Where sample logs go when a plan asks for them.
     pub sample_log: Option<PathBuf>,
+    /// What plans may do here.
+    pub guard: Guard,
 }
 
 impl AgentOptions {
     pub fn in_region(region: Region) -> Self {
-        Self { region, slot: None, workers: None, sample_log: None }
+        Self { region, slot: None, workers: None, sample_log: None, guard: Guard::default() }
     }
 }
 
@@ -305,10 +308,10 @@ impl Session {
             run.abandon().await;
         }
         tracing::info!(run = order.run_id, "preparing");
-        let (slot, sample_log, copy) = (self.slot.clone(), self.options.sample_log.clone(), order.clone());
+        let (slot, options, copy) = (self.slot.clone(), self.options.clone(), order.clone());
         // On a thread that may block: reading certificates does.
         let runtime = tokio::runtime::Handle::current();
-        let task = tokio::task::spawn_blocking(move || runtime.block_on(prepare(&copy, &slot, sample_log.as_ref())));
+        let task = tokio::task::spawn_blocking(move || runtime.block_on(prepare(&copy, &slot, &options)));
         self.preparing = Some(Preparing { order, task });
         // Clocks drift and machines are suspended: every run measures anew.
         self.clock = None;

@@ -9,6 +9,7 @@ use crate::registry::{Introduction, Joined, NotJoined, Registry, SessionId};
 use crate::run::Limits;
 use crate::store::{self, Store, StoreError};
 use squall_agent::clock::now_ns;
+use squall_common::allow::AllowList;
 use squall_common::plan::Region;
 use squall_proto::{AgentInfo, ControllerMessage, HeartbeatAnswer, RunUpdate, agent_message, controller_message};
 use std::collections::BTreeMap;
@@ -25,7 +26,7 @@ pub const INBOX: usize = 1_024;
 const UPDATES: usize = 512;
 
 /// What a controller may be told to do differently; the defaults are the protocol's.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     pub limits: Limits,
     /// An agent not heard of for so long is lost.
@@ -34,6 +35,8 @@ pub struct Options {
     pub heartbeat: Duration,
     /// How long an agent may go on sending load without an answer.
     pub lease: Duration,
+    /// Where plans may aim. Every agent has a list of its own beside it.
+    pub allow: AllowList,
 }
 
 impl Default for Options {
@@ -43,6 +46,7 @@ impl Default for Options {
             silent_after: Duration::from_secs(5),
             heartbeat: Duration::from_secs(1),
             lease: Duration::from_secs(10),
+            allow: AllowList::any(),
         }
     }
 }
@@ -129,7 +133,7 @@ impl Controller {
     }
 
     pub fn options(&self) -> Options {
-        self.shared.options
+        self.shared.options.clone()
     }
 
     /// Tells every agent that it is needed no longer.

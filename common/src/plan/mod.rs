@@ -5,6 +5,7 @@
 //! that holds a plan with the same digest.
 
 pub mod file;
+pub mod limits;
 mod load;
 mod scenario;
 mod slo;

@@ -5,6 +5,7 @@ use super::output::note;
 use crate::fleet::{Controller, Options};
 use crate::service;
 use crate::store::{EmbeddedStore, StoreError};
+use squall_common::allow::{AllowList, Pattern};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -34,6 +35,11 @@ pub struct Args {
     /// Listen beyond this machine without TLS: anyone there can start load
     #[arg(long)]
     insecure: bool,
+    /// A target that plans may aim at (repeatable): api.example.com,
+    /// *.example.com, 10.0.0.0/8, each with an optional :PORT. Agents have lists
+    /// of their own; a plan must pass both [default: any]
+    #[arg(long = "allow-target", value_name = "PATTERN", value_delimiter = ',')]
+    allow_targets: Vec<Pattern>,
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {
@@ -65,8 +71,12 @@ pub async fn perform(args: Args) -> Ended {
         StoreError::Full(_) => Failure::internal(error.to_string()),
         _ => Failure::usage(error.to_string()),
     })?;
+    let mut options = Options::default();
+    if !args.allow_targets.is_empty() {
+        options.allow = AllowList::of(args.allow_targets);
+    }
     let controller =
-        Controller::start(Arc::new(store), Options::default()).map_err(|error| Failure::internal(error.to_string()))?;
+        Controller::start(Arc::new(store), options).map_err(|error| Failure::internal(error.to_string()))?;
     note(&format!(
         "controller on http://{address}, runs kept in {}\n\
          agents:  squall-agent --controller http://{address} --region cloud/region\n\
