@@ -127,7 +127,7 @@ proptest! {
     }
 
     #[test]
-    fn a_pattern_reads_back_as_it_is_shown(text in "(\\*\\.)?[a-z]{1,9}\\.[a-z]{2,5}(:[1-9][0-9]{0,3})?|[0-9]{1,2}\\.0\\.0\\.0/(8|16)|\\[fd00::/8\\]:80|::1") {
+    fn a_pattern_reads_back_as_it_is_shown(text in "(\\*\\.)?[a-z]{1,9}\\.[a-z]{2,5}(:[1-9][0-9]{0,3})?|[1-9][0-9]?\\.0\\.0\\.0/(8|16)|\\[fd00::/8\\]:80|::1") {
         let pattern: Pattern = text.parse().unwrap();
         prop_assert_eq!(pattern.to_string().parse::<Pattern>(), Ok(pattern));
     }
