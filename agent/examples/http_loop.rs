@@ -47,7 +47,7 @@ fn target_of(url: &Uri, http: HttpVersion) -> Result<Target, Box<dyn Error>> {
 }
 
 async fn run(target: Target, path: String, connections: u32, seconds: u64) -> Result<(), Box<dyn Error>> {
-    let shared = TargetShared::prepare(&target).await?;
+    let shared = TargetShared::prepare(&target, &Default::default()).await?;
     shared.probe().await?;
     let client = TargetClient::new(shared, 0, 1);
     if target.http == HttpVersion::Http1 {

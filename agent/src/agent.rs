@@ -6,6 +6,7 @@
 //! snapshot stands.
 
 use crate::clock::now_ns;
+use crate::guard::Guard;
 use crate::prepare::{CannotPrepare, Ready};
 use crate::run::{Run, RunSays};
 use crate::session::Session;
@@ -31,11 +32,13 @@ pub struct AgentOptions {
     pub workers: Option<u32>,
     /// Where sample logs go when a plan asks for them.
     pub sample_log: Option<PathBuf>,
+    /// What plans may do here.
+    pub guard: Guard,
 }
 
 impl AgentOptions {
     pub fn in_region(region: Region) -> Self {
-        Self { region, slot: None, workers: None, sample_log: None }
+        Self { region, slot: None, workers: None, sample_log: None, guard: Guard::default() }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Flags of `squall-agent`, and its exit codes.
 
 use crate::AgentEnd;
+use crate::guard::GuardArgs;
 use crate::tls_files::TlsFiles;
 use clap::Parser;
 use squall_common::plan::Region;
@@ -32,6 +33,8 @@ pub struct Cli {
     pub give_up_after: Option<u64>,
     #[command(flatten)]
     pub tls: TlsFiles,
+    #[command(flatten)]
+    pub guard: GuardArgs,
 }
 
 const EXIT_CODES: &str = "\

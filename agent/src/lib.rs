@@ -4,20 +4,24 @@
 //! - [`prepare`]: a plan bundle → a run that is ready to start
 //! - [`run`]: one run's worker threads; [`joiner`]: their intervals → the agent's
 //! - [`uplink`]: intervals → numbered snapshots, kept in memory and [`spool`] until they are stored
+//! - [`guard`], [`ceiling`]: what plans may do here; [`secrets`]: values that never leave
 //! - [`worker`]: one core's share of the load; [`http`]: one exchange
 //! - [`dial`], [`tls_files`], [`reread`]: the way to the controller, and certificates that change
 //! - [`clock`], [`health`]: the machine it runs on
 
 mod agent;
+pub mod ceiling;
 pub mod clock;
-pub mod dialling;
 pub mod dial;
+pub mod dialling;
+pub mod guard;
 mod health;
 pub mod http;
 mod joiner;
 pub mod prepare;
 pub mod reread;
 mod run;
+pub mod secrets;
 mod session;
 mod spool;
 pub mod tls_files;

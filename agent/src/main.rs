@@ -43,7 +43,13 @@ fn exit(code: ExitCode) -> std::process::ExitCode {
 async fn serve(cli: Cli) -> ExitCode {
     let (ask, shutdown) = watch::channel(false);
     tokio::spawn(ask_on_signal(ask));
-    let options = AgentOptions { region: cli.region, slot: cli.slot, workers: cli.workers, sample_log: cli.sample_log };
+    let options = AgentOptions {
+        region: cli.region,
+        slot: cli.slot,
+        workers: cli.workers,
+        sample_log: cli.sample_log,
+        guard: cli.guard.guard(),
+    };
     // Files that are wrong from the beginning are not waited for.
     let needs_tls = cli.controller.iter().any(|uri| uri.scheme_str() == Some("https"));
     if let Some(problem) = needs_tls.then(|| cli.tls.client_config().err()).flatten() {

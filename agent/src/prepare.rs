@@ -1,15 +1,17 @@
 //! A plan bundle → a run that is ready to start, or the reason why not.
 
+use crate::ceiling::Exceeded;
 use crate::http::{Failure, PrepareError, TargetShared};
-use crate::worker::{CompileError, CompiledPlan, Prepared, Secrets};
-use bytes::Bytes;
+use crate::secrets::{NoSecret, Secrets};
+use crate::session::AgentOptions;
+use crate::worker::{CompileError, CompiledPlan, Prepared, secrets_in_headers};
 use squall_common::interval::FlowTable;
+use squall_common::plan::LoadModel;
 use squall_common::plan::file::PlanProblems;
-use squall_common::plan::{LoadModel, SecretSource};
+use squall_common::plan::limits::{self, TooLarge};
 use squall_common::sample::Outcome;
 use squall_common::wire::{Malformed, bundle_digest, read_bundle, read_share};
 use squall_proto as proto;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -24,16 +26,18 @@ pub enum CannotPrepare {
     NoPlan,
     #[error("the plan differs from the one announced (digest {got}, announced {announced})")]
     Digest { got: String, announced: String },
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
     #[error("the plan is not valid here:\n{0}")]
     Plan(PlanProblems),
     #[error(transparent)]
     Share(#[from] Malformed),
     #[error("{shares} shares came for {loads} loads")]
     ShareCount { shares: usize, loads: usize },
-    #[error("secret `${{env:{0}}}` is not set; set it in the environment that the agent is started in")]
-    NoVariable(String),
-    #[error("secret `${{file:{path}}}` cannot be read where the agent runs: {source}")]
-    NoFile { path: String, source: std::io::Error },
+    #[error(transparent)]
+    Ceiling(#[from] Exceeded),
+    #[error(transparent)]
+    Secret(#[from] NoSecret),
     #[error(transparent)]
     Compile(#[from] CompileError),
     #[error(transparent)]
@@ -55,28 +59,35 @@ pub struct Ready {
 
 /// Validates, resolves secrets and names, loads certificates and opens a
 /// connection to every target.
-pub async fn prepare(order: &proto::Prepare, slot: &str, sample_log: Option<&PathBuf>) -> Result<Ready, CannotPrepare> {
+pub async fn prepare(order: &proto::Prepare, slot: &str, options: &AgentOptions) -> Result<Ready, CannotPrepare> {
     let bundle = order.bundle.as_ref().ok_or(CannotPrepare::NoPlan)?;
     let digest = bundle_digest(bundle);
     if digest != order.plan_digest {
         return Err(CannotPrepare::Digest { got: digest, announced: order.plan_digest.clone() });
     }
-    let loaded = squall_common::plan::file::load(&read_bundle(bundle)).map_err(CannotPrepare::Plan)?;
-    let plan = Arc::new(loaded.plan);
+    let source = read_bundle(bundle);
+    limits::check(&source)?;
+    let loaded = squall_common::plan::file::load(&source).map_err(CannotPrepare::Plan)?;
+    let mut plan = loaded.plan;
     let shares = order.shares.iter().map(read_share).collect::<Result<Vec<_>, _>>()?;
     if shares.len() != plan.loads.len() {
         return Err(CannotPrepare::ShareCount { shares: shares.len(), loads: plan.loads.len() });
     }
-    let sample_log = match (plan.sample_log, sample_log) {
+    let budget = options.guard.ceilings.judge(&plan, &shares)?;
+    for (target, most) in plan.targets.iter_mut().zip(&budget.connections) {
+        target.connections.max_connections = most.or(target.connections.max_connections);
+    }
+    let plan = Arc::new(plan);
+    let sample_log = match (plan.sample_log, &options.sample_log) {
         (false, _) => None,
         (true, Some(directory)) => Some(directory.join(format!("samples-{slot}"))),
         (true, None) => return Err(CannotPrepare::NoSampleLog),
     };
-    let secrets = Secrets(plan.secrets.iter().map(read_secret).collect::<Result<_, _>>()?);
+    let secrets = Arc::new(Secrets::read(&plan.secrets, secrets_in_headers(&plan))?);
     let compiled = CompiledPlan::new(&plan, &secrets)?;
     let mut targets = Vec::with_capacity(plan.targets.len());
     for target in &plan.targets {
-        targets.push(TargetShared::prepare(target).await?);
+        targets.push(TargetShared::prepare(target, &options.guard.allow).await?);
     }
     for (target, shared) in plan.targets.iter().zip(&targets) {
         let unreachable = |reason: String| CannotPrepare::Unreachable {
@@ -113,6 +124,8 @@ pub async fn prepare(order: &proto::Prepare, slot: &str, sample_log: Option<&Pat
         shares,
         seed: order.seed,
         flows,
+        secrets,
+        budget,
         lease_until_ns: AtomicU64::new(0),
         sample_log,
     });
@@ -128,22 +141,4 @@ fn with_advice(failure: &Failure) -> String {
         Outcome::TimeoutConnect => format!("{failure}; is the address right, and no firewall between?"),
         _ => failure.to_string(),
     }
-}
-
-fn read_secret(source: &SecretSource) -> Result<Bytes, CannotPrepare> {
-    match source {
-        SecretSource::Environment(name) => {
-            let text = std::env::var(name).map_err(|_| CannotPrepare::NoVariable(name.clone()))?;
-            Ok(without_line_end(&text))
-        }
-        SecretSource::File(path) => match std::fs::read_to_string(path) {
-            Ok(text) => Ok(without_line_end(&text)),
-            Err(source) => Err(CannotPrepare::NoFile { path: path.clone(), source }),
-        },
-    }
-}
-
-/// Editors and `echo` end a file or a variable with a line break that is no part of the secret.
-fn without_line_end(text: &str) -> Bytes {
-    Bytes::copy_from_slice(text.trim_end_matches(['\r', '\n']).as_bytes())
 }

@@ -84,6 +84,7 @@ impl Run {
         for target in &ready.prepared.targets {
             refreshes.spawn(target.clone().run_refresh());
         }
+        refreshes.spawn(ready.prepared.secrets.clone().run_watch());
         Ok(Self {
             run_id: order.run_id.clone(),
             epoch: order.epoch,

@@ -265,10 +265,10 @@ impl<'a> Session<'a> {
             agent.drop_run().await;
         }
         tracing::info!(run = order.run_id, "preparing");
-        let (slot, sample_log, copy) = (agent.slot.clone(), agent.options.sample_log.clone(), order.clone());
+        let (slot, options, copy) = (agent.slot.clone(), agent.options.clone(), order.clone());
         // On a thread that may block: reading certificates does.
         let runtime = tokio::runtime::Handle::current();
-        let task = tokio::task::spawn_blocking(move || runtime.block_on(prepare(&copy, &slot, sample_log.as_ref())));
+        let task = tokio::task::spawn_blocking(move || runtime.block_on(prepare(&copy, &slot, &options)));
         agent.preparing = Some(Preparing { order, task });
         // Clocks drift and machines are suspended: every run measures anew.
         agent.clock = None;

@@ -11,8 +11,10 @@
 //! - [`interval`]: samples → snapshots; [`wire`]: snapshots ↔ bytes
 //! - [`merge`]: snapshots → the run, and who is missing; [`ledger`]: the proof of it
 //! - [`slo`], [`verdict`]: what it says, and whether it may be trusted
+//! - [`allow`]: where load may go
 //! - [`clock`]: another machine's clock against ours; [`random`]: seeded numbers
 
+pub mod allow;
 pub mod clock;
 pub mod dynamic;
 pub mod feeding;
@@ -23,6 +25,7 @@ pub mod merge;
 pub mod mixing;
 pub mod plan;
 pub mod random;
+pub mod run_id;
 pub mod sample;
 pub mod schedule;
 pub mod slo;

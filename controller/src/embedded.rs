@@ -4,6 +4,7 @@
 use crate::fleet::{Controller, Options};
 use crate::in_process::{Dialer, InProcess};
 use crate::store::{Store, StoreError};
+use squall_agent::guard::Guard;
 use squall_agent::{Agent, AgentEnd, AgentOptions};
 use squall_common::plan::Region;
 use std::path::Path;
@@ -70,11 +71,12 @@ impl Embedded {
 
     /// Starts one agent for each region given. `workers`: threads of each; `None`: all cores, shared.
     /// `sample_log`: where sample logs go when a plan asks for them.
-    pub fn add_agents(&mut self, regions: &[Region], workers: Option<u32>, sample_log: Option<&Path>) {
+    /// `guard`: what plans may do there.
+    pub fn add_agents(&mut self, regions: &[Region], workers: Option<u32>, sample_log: Option<&Path>, guard: &Guard) {
         for (number, region) in (1..).zip(regions) {
             let slot = Some(format!("{}-{number}", region.as_str().replace('/', "-")));
             let sample_log = sample_log.map(Path::to_owned);
-            let options = AgentOptions { region: region.clone(), slot, workers, sample_log };
+            let options = AgentOptions { region: region.clone(), slot, workers, sample_log, guard: guard.clone() };
             let ended = agent_thread(self.transport.dialer(), options, self.shutdown.subscribe());
             self.agents.spawn(async move { ended.await.unwrap_or_else(|_| lost("its thread failed".to_owned())) });
         }

@@ -12,6 +12,7 @@ use crate::run::Limits;
 use crate::store::{Store, StoreError};
 use serde::{Deserialize, Serialize};
 use squall_agent::clock::now_ns;
+use squall_common::allow::AllowList;
 use squall_common::plan::Region;
 use squall_proto::{AgentInfo, ControllerMessage, HeartbeatAnswer, RunUpdate, agent_message, controller_message};
 use std::collections::BTreeMap;
@@ -28,7 +29,7 @@ pub const INBOX: usize = 1_024;
 const UPDATES: usize = 512;
 
 /// What a controller may be told to do differently; the defaults are the protocol's.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     pub limits: Limits,
     /// An agent not heard of for so long is lost. Not before its lease is over:
@@ -42,6 +43,8 @@ pub struct Options {
     pub agents_keep_all: bool,
     /// Told by every result.
     pub transport: Transport,
+    /// Where plans may aim. Every agent has a list of its own beside it.
+    pub allow: AllowList,
 }
 
 impl Default for Options {
@@ -53,6 +56,7 @@ impl Default for Options {
             lease: Duration::from_secs(10),
             agents_keep_all: false,
             transport: Transport::Loopback,
+            allow: AllowList::any(),
         }
     }
 }
@@ -166,7 +170,7 @@ impl Controller {
     }
 
     pub fn options(&self) -> Options {
-        self.shared.options
+        self.shared.options.clone()
     }
 
     /// Tells every agent that it is needed no longer.

@@ -3,17 +3,17 @@
 use bytes::Bytes;
 pub use squall_common::plan::file::LoadedPlan;
 use squall_common::plan::file::{self, PlanSource, ShowWarnings};
+use squall_common::plan::limits;
 use squall_common::wire::read_bundle;
 use squall_proto::{Override, PlanBundle, PlanFile};
 use std::io::ErrorKind;
 use std::path::Path;
 
-/// Files of a bundle together, with room for the plan itself in the largest message.
-const MAX_FILES_BYTES: usize = crate::bundle::MAX_MESSAGE_BYTES - (1 << 20);
-
 /// Reads and checks a bundle. The error is ready to be shown: every problem, with its place.
 pub fn load(bundle: &PlanBundle) -> Result<LoadedPlan, String> {
-    file::load(&read_bundle(bundle)).map_err(|problems| problems.to_string())
+    let source = read_bundle(bundle);
+    limits::check(&source).map_err(|too_large| too_large.to_string())?;
+    file::load(&source).map_err(|problems| problems.to_string())
 }
 
 /// The plan's warnings, each with its place, as they are to be shown.
@@ -44,16 +44,19 @@ pub fn bundle_file(path: &Path, overrides: Vec<(String, String)>) -> Result<Plan
     let text = std::fs::read_to_string(path).map_err(|error| unreadable(path, &error))?;
     let beside = path.parent().unwrap_or(Path::new(""));
     let mut source = PlanSource { name: shown.to_string(), text, overrides, ..PlanSource::default() };
-    let mut size = 0;
+    let too_large = |too_large: limits::TooLarge| format!("{shown}: {too_large}");
+    limits::check(&source).map_err(too_large)?;
     for name in file::referenced_files(&source.text, &source.overrides) {
-        // A file that cannot be read is left out: the parser names it, with its place in the plan.
-        let Ok(content) = std::fs::read(beside.join(&name)) else { continue };
-        size += content.len();
-        if size > MAX_FILES_BYTES {
-            let limit = MAX_FILES_BYTES >> 20;
-            return Err(format!("the files that {shown} refers to are more than {limit} MiB together"));
+        let path = beside.join(&name);
+        if let Some(bytes) = std::fs::metadata(&path).map(|meta| meta.len() as usize).ok()
+            && bytes > limits::MAX_FILE_BYTES
+        {
+            return Err(too_large(limits::TooLarge::File { name, bytes }));
         }
+        // A file that cannot be read is left out: the parser names it, with its place in the plan.
+        let Ok(content) = std::fs::read(path) else { continue };
         source.files.insert(name, Bytes::from(content));
+        limits::check(&source).map_err(too_large)?;
     }
     Ok(bundle_source(source))
 }

@@ -7,6 +7,7 @@ use crate::plan_source;
 use crate::run::Stage;
 use crate::store::{StoreError, StoredRun};
 use prost::Message;
+use squall_common::allow::NotAllowed;
 use squall_common::plan::{Plan, Region};
 use squall_common::split::{Share, agent_weights};
 use squall_common::wire;
@@ -25,6 +26,10 @@ pub enum NotSubmitted {
     /// Every problem of the plan, as it is to be shown.
     #[error("{0}")]
     Plan(String),
+    #[error(
+        "target `{target}`: {refusal} where the controller is started (`squall serve`); agents have lists of their own"
+    )]
+    Target { target: String, refusal: NotAllowed },
     #[error("{0}")]
     Agents(String),
     #[error("agent `{agent}` works for run {run} (`{name}`): wait for its end, or stop it with `squall stop {run}`")]
@@ -52,6 +57,14 @@ pub(crate) async fn submit(shared: &Arc<Shared>, request: SubmitRunRequest) -> R
     }
     let wait = Duration::from_millis(request.wait_for_agents_ms).max(loaded.plan.start_when.within).min(LONGEST_WAIT);
     let least = loaded.plan.min_agents.max(request.min_agents as usize);
+    for target in &loaded.plan.targets {
+        // Agents look names up; only they see where one leads.
+        shared
+            .options
+            .allow
+            .check_host(&target.host, target.port)
+            .map_err(|refusal| NotSubmitted::Target { target: target.name.clone(), refusal })?;
+    }
     let (members, shares) = wait_for_agents(shared, &loaded.plan, least, Instant::now() + wait).await?;
 
     let name = loaded.plan.name.clone();

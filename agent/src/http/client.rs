@@ -52,6 +52,8 @@ pub struct TargetClient {
     learning: tokio::sync::Semaphore,
     /// This worker's part of `max_connections`.
     limit: Option<u64>,
+    /// Exchanges that had to wait for a connection slot.
+    waited: Cell<u64>,
     slots: Slots,
     idle: Idle,
     pub(super) h2: H2Pool,
@@ -114,6 +116,7 @@ impl TargetClient {
             protocol: Cell::new(protocol),
             learning: tokio::sync::Semaphore::new(1),
             limit,
+            waited: Cell::new(0),
             slots: Slots::new(limit),
             idle: Idle::default(),
             h2: H2Pool::new(limit.map(|limit| limit * streams)),
@@ -187,6 +190,11 @@ impl TargetClient {
         self.counters.opened_total.get()
     }
 
+    /// Exchanges that had to wait because the limit of connections was reached.
+    pub fn waited_total(&self) -> u64 {
+        self.waited.get()
+    }
+
     /// The first request and the redirects it leads to.
     async fn rounds(
         &self,
@@ -212,7 +220,10 @@ impl TargetClient {
         };
         let _slot = match slots.try_acquire() {
             Some(slot) => slot,
-            None => slots.acquire().await,
+            None => {
+                self.waited.set(self.waited.get() + 1);
+                slots.acquire().await
+            }
         };
         let mut hop: Option<Hop> = None;
         let mut hops_left = self.shared.redirects;

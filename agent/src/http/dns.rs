@@ -1,6 +1,8 @@
 //! The addresses behind a name, looked up off the request path.
 
 use super::failure::Failure;
+use super::shared::PrepareProblem;
+use squall_common::allow::AllowList;
 use squall_common::sample::Outcome;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,6 +20,8 @@ const STALE_AFTER: u32 = 3;
 pub(super) struct Names {
     host: String,
     port: u16,
+    /// Asked at every lookup: a name may lead elsewhere tomorrow.
+    allow: Arc<AllowList>,
     generation: AtomicU64,
     list: Mutex<Arc<[SocketAddr]>>,
 }
@@ -30,10 +34,42 @@ pub(super) struct Addresses {
 }
 
 impl Names {
-    /// Looks the name up for the first time.
-    pub(super) async fn resolve(host: &str, port: u16, limit: Duration) -> Result<Self, Failure> {
-        let list = lookup(host, port, limit).await?;
-        Ok(Self { host: host.to_owned(), port, generation: AtomicU64::new(0), list: Mutex::new(list) })
+    /// Looks the name up for the first time. A name that is not allowed and can't
+    /// be looked up either is refused: the name is what to speak of first.
+    pub(super) async fn resolve(
+        host: &str,
+        port: u16,
+        limit: Duration,
+        allow: &Arc<AllowList>,
+    ) -> Result<Self, PrepareProblem> {
+        let list = match lookup(host, port, limit).await {
+            Ok(list) => list,
+            Err(failure) => {
+                allow.check_host(host, port)?;
+                return Err(failure.into());
+            }
+        };
+        allow.check_addresses(host, port, &list)?;
+        let generation = AtomicU64::new(0);
+        Ok(Self { host: host.to_owned(), port, allow: allow.clone(), generation, list: Mutex::new(list) })
+    }
+
+    /// The addresses now, all of them allowed.
+    async fn lookup_allowed(&self, limit: Duration) -> Result<Arc<[SocketAddr]>, Failure> {
+        let list = lookup(&self.host, self.port, limit).await?;
+        self.checked(list)
+    }
+
+    /// A name that has come to lead where it may not leads nowhere: its old
+    /// addresses are forgotten, so that every new connection says why.
+    fn checked(&self, list: Arc<[SocketAddr]>) -> Result<Arc<[SocketAddr]>, Failure> {
+        match self.allow.check_addresses(&self.host, self.port, &list) {
+            Ok(()) => Ok(list),
+            Err(refusal) => {
+                self.replace(Arc::new([]));
+                Err(Failure::new(Outcome::Dns, refusal.to_string()))
+            }
+        }
     }
 
     pub(super) fn read(&self) -> Addresses {
@@ -55,7 +91,7 @@ impl Names {
 
     /// A lookup that someone waits for.
     pub(super) async fn lookup_now(&self, limit: Duration) -> Result<Arc<[SocketAddr]>, Failure> {
-        let list = lookup(&self.host, self.port, limit).await?;
+        let list = self.lookup_allowed(limit).await?;
         self.replace(list.clone());
         Ok(list)
     }
@@ -70,7 +106,7 @@ impl Names {
         let mut failures = 0;
         loop {
             tokio::time::sleep(every).await;
-            match lookup(&self.host, self.port, every).await {
+            match self.lookup_allowed(every).await {
                 Ok(fresh) => {
                     failures = 0;
                     self.replace(fresh);
@@ -118,9 +154,13 @@ fn resolvers_words(error: &std::io::Error) -> String {
 mod tests {
     use super::*;
 
+    async fn resolved(host: &str, allow: &Arc<AllowList>) -> Result<Names, PrepareProblem> {
+        Names::resolve(host, 80, Duration::from_secs(20), allow).await
+    }
+
     #[tokio::test]
     async fn workers_see_a_new_list_by_its_generation() {
-        let names = Names::resolve("127.0.0.1", 80, Duration::from_secs(5)).await.unwrap();
+        let names = resolved("127.0.0.1", &Arc::default()).await.unwrap();
         let copy = names.read();
         names.replace(copy.list.clone());
         assert!(names.is_current(&copy), "the same list is no news");
@@ -133,7 +173,26 @@ mod tests {
     async fn a_name_that_does_not_exist_is_a_dns_failure() {
         // Over-long labels are refused by the resolver itself; nothing is asked.
         let host = format!("{}.invalid", "x".repeat(64));
-        let failure = Names::resolve(&host, 80, Duration::from_secs(20)).await.unwrap_err();
-        assert_eq!(failure.outcome, Outcome::Dns);
+        match resolved(&host, &Arc::new(AllowList::any())).await.unwrap_err() {
+            PrepareProblem::Name(failure) => assert_eq!(failure.outcome, Outcome::Dns),
+            other => panic!("{other}"),
+        }
+        // Whether it exists is not asked where it is not allowed.
+        let refused = resolved(&host, &Arc::default()).await.unwrap_err();
+        assert!(matches!(refused, PrepareProblem::NotAllowed(_)), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn a_name_that_comes_to_lead_elsewhere_is_refused_and_forgotten() {
+        let names = resolved("localhost", &Arc::default()).await.unwrap();
+        let elsewhere: Arc<[SocketAddr]> =
+            Arc::new(["127.0.0.1:80".parse().unwrap(), "169.254.169.254:80".parse().unwrap()]);
+        let refused = names.checked(elsewhere).unwrap_err();
+        assert_eq!(refused.outcome, Outcome::Dns);
+        assert!(refused.detail.contains("`--allow-target 169.254.169.254`"), "{refused}");
+        assert!(names.read().list.is_empty(), "no new connection goes to an address from before");
+        // It leads back: connections are made again.
+        let back = names.lookup_now(Duration::from_secs(20)).await.unwrap();
+        assert_eq!(names.read().list, back);
     }
 }

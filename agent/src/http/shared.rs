@@ -7,6 +7,7 @@ use super::h1::HeadParts;
 use super::proxy::{Proxy, proxy_for};
 use super::tls::{TlsProblem, TlsSetup};
 use crate::clock::now_ns;
+use squall_common::allow::{AllowList, NotAllowed};
 use squall_common::plan::{ConnectionPolicy, ContentCoding, HttpVersion, Redirects, Scheme, Target};
 use squall_common::sample::PhaseTimes;
 use std::cell::Cell;
@@ -54,6 +55,8 @@ pub enum PrepareProblem {
     Tls(#[from] TlsProblem),
     #[error("{0}; is the name right, and known where the agent runs?")]
     Name(#[from] Failure),
+    #[error(transparent)]
+    NotAllowed(#[from] NotAllowed),
     #[error("{0}")]
     Proxy(String),
     #[error("reading certificates was interrupted")]
@@ -62,13 +65,15 @@ pub enum PrepareProblem {
 
 impl TargetShared {
     /// Loads certificates, reads the proxy variables and looks the host up, the
-    /// slow ones side by side.
-    pub async fn prepare(target: &Target) -> Result<Arc<Self>, PrepareError> {
-        Self::prepare_with(target, |name| std::env::var(name).ok()).await
+    /// slow ones side by side. Refuses what `allow` does not hold, now and at every
+    /// later lookup.
+    pub async fn prepare(target: &Target, allow: &Arc<AllowList>) -> Result<Arc<Self>, PrepareError> {
+        Self::prepare_with(target, allow, |name| std::env::var(name).ok()).await
     }
 
     pub(super) async fn prepare_with(
         target: &Target,
+        allow: &Arc<AllowList>,
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Arc<Self>, PrepareError> {
         let named = |problem: PrepareProblem| PrepareError { target: target.name.clone(), problem };
@@ -81,11 +86,19 @@ impl TargetShared {
             let problem = "HTTP/2 without TLS cannot go through a proxy".to_owned();
             return Err(named(PrepareProblem::Proxy(problem)));
         }
+        let mut allow = allow.clone();
+        if proxy.is_some() {
+            // The proxy looks the name up, so nobody here sees where it leads.
+            allow.check_host(&target.host, target.port).map_err(|refusal| named(refusal.into()))?;
+            if allow.trusts_proxy() {
+                allow = Arc::new(AllowList::any());
+            }
+        }
         let (host, port) =
             proxy.as_ref().map_or((target.host.as_str(), target.port), |proxy| (proxy.host.as_str(), proxy.port));
-        let (names, tls) = tokio::join!(Names::resolve(host, port, FIRST_LOOKUP_LIMIT), load_tls(target));
+        let (names, tls) = tokio::join!(Names::resolve(host, port, FIRST_LOOKUP_LIMIT, &allow), load_tls(target));
         let tls = tls.map_err(named)?;
-        let names = names.map_err(|failure| named(failure.into()))?;
+        let names = names.map_err(named)?;
         Ok(Arc::new(Self::assemble(target, proxy, names, tls)))
     }
 

@@ -1,7 +1,9 @@
 //! A plan made ready to send: templates with secrets in place, regexes
 //! compiled, and for every request × target what goes on the wire.
 
+use super::escape::escape_json;
 use crate::http::Want;
+use crate::secrets::{Secrets, Values, breaks_a_header};
 use bytes::Bytes;
 use http::Method;
 use regex::Regex;
@@ -9,9 +11,6 @@ use squall_common::plan::{
     BodyTemplate, Check, ExtractFrom, LoadId, Part, Plan, Scenario, ScenarioId, SecretId, Step, StepId, Target,
     TargetId, Template, ThinkTime, VarId,
 };
-
-/// Values of the plan's secrets, by [`SecretId`]. Never printed.
-pub struct Secrets(pub Vec<Bytes>);
 
 /// Shared by all workers of an agent.
 pub struct CompiledPlan {
@@ -49,13 +48,15 @@ pub struct CompiledRequest {
     pub path: Template,
     pub headers: Vec<(Bytes, Template)>,
     pub body: CompiledBody,
-    /// Nothing in it varies: rendered once, sent again as it is.
+    /// Nothing in it varies but secrets, whose changes are rare: rendered once, sent again as it is.
     pub is_fixed: bool,
 }
 
 pub enum CompiledBody {
     None,
     Template(Template),
+    /// Values go into the strings of a JSON text.
+    Json(Template),
     Bytes(Bytes),
 }
 
@@ -82,6 +83,7 @@ pub enum CompileError {
 
 impl CompiledPlan {
     pub fn new(plan: &Plan, secrets: &Secrets) -> Result<Self, CompileError> {
+        let secrets = &Fixed { secrets, values: secrets.values() };
         let steps = plan
             .scenarios
             .iter()
@@ -132,7 +134,7 @@ fn compile_step(
     scenario: &str,
     step: &Step,
     reached: &[TargetId],
-    secrets: &Secrets,
+    secrets: &Fixed<'_>,
     cookies: bool,
 ) -> Result<CompiledStep, CompileError> {
     let names = || (scenario.to_owned(), step.name.clone());
@@ -192,7 +194,7 @@ fn compile_request(
     target: &Target,
     step: &Step,
     method: Method,
-    secrets: &Secrets,
+    secrets: &Fixed<'_>,
     cookies: bool,
 ) -> Result<CompiledRequest, CompileError> {
     let of_target = target.headers.iter().filter(|(name, _)| step.headers.iter().all(|(own, _)| own != name));
@@ -201,42 +203,71 @@ fn compile_request(
         .iter()
         .chain(of_target)
         .map(|(name, value)| {
-            let value = with_secrets(value, secrets);
             // The plan's own text was checked when it was read; a secret is seen here first.
-            if value.parts.iter().any(|part| matches!(part, Part::Literal(text) if breaks_a_header(text))) {
+            let breaks = |part: &Part| matches!(part, Part::Secret(id) if breaks_a_header(secrets.value(*id)));
+            if value.parts.iter().any(breaks) {
                 return Err(CompileError::SecretInHeader { header: name.clone() });
             }
+            let value = with_secrets(value, secrets, false);
             Ok((Bytes::copy_from_slice(name.as_bytes()), value))
         })
         .collect::<Result<_, _>>()?;
-    let path = with_secrets(&step.path, secrets);
+    let path = with_secrets(&step.path, secrets, false);
     let body = match &step.body {
         BodyTemplate::None => CompiledBody::None,
-        BodyTemplate::Text(template) => CompiledBody::Template(with_secrets(template, secrets)),
+        BodyTemplate::Text(template) => CompiledBody::Template(with_secrets(template, secrets, false)),
+        BodyTemplate::Json(template) => CompiledBody::Json(with_secrets(template, secrets, true)),
         BodyTemplate::Bytes(bytes) => CompiledBody::Bytes(bytes.clone()),
     };
-    let fixed = |template: &Template| template.as_literal().is_some();
+    let fixed =
+        |template: &Template| template.parts.iter().all(|part| matches!(part, Part::Literal(_) | Part::Secret(_)));
     let is_fixed = !cookies
         && fixed(&path)
         && headers.iter().all(|(_, value)| fixed(value))
         && match &body {
-            CompiledBody::Template(template) => fixed(template),
+            CompiledBody::Template(template) | CompiledBody::Json(template) => fixed(template),
             CompiledBody::None | CompiledBody::Bytes(_) => true,
         };
     Ok(CompiledRequest { method, path, headers, body, is_fixed })
 }
 
-/// What would end the header and begin another.
-fn breaks_a_header(text: &[u8]) -> bool {
-    text.iter().any(|&byte| (byte < b' ' && byte != b'\t') || byte == 0x7f)
+/// The secrets and their values when the plan is compiled.
+struct Fixed<'a> {
+    secrets: &'a Secrets,
+    values: Values,
 }
 
-/// The template with its secrets' values as literals, joined to their neighbours.
-fn with_secrets(template: &Template, secrets: &Secrets) -> Template {
+impl Fixed<'_> {
+    fn value(&self, SecretId(id): SecretId) -> &Bytes {
+        &self.values[usize::from(id)]
+    }
+}
+
+/// By secret, whether a header holds it.
+pub fn secrets_in_headers(plan: &Plan) -> Vec<bool> {
+    let of_steps = plan.scenarios.iter().flat_map(|scenario| &scenario.steps).flat_map(|step| &step.headers);
+    let headers = plan.targets.iter().flat_map(|target| &target.headers).chain(of_steps);
+    let mut in_headers = vec![false; plan.secrets.len()];
+    for part in headers.flat_map(|(_, value)| &value.parts) {
+        if let Part::Secret(SecretId(id)) = part {
+            in_headers[usize::from(*id)] = true;
+        }
+    }
+    in_headers
+}
+
+/// The template with the values of secrets that can't change as literals, joined to their neighbours.
+fn with_secrets(template: &Template, secrets: &Fixed<'_>, in_json: bool) -> Template {
     let mut parts: Vec<Part> = Vec::with_capacity(template.parts.len());
     for part in &template.parts {
         let part = match part {
-            Part::Secret(SecretId(id)) => Part::Literal(secrets.0[*id as usize].clone()),
+            Part::Secret(id) if !secrets.secrets.may_change(usize::from(id.0)) => {
+                let mut value = secrets.value(*id).to_vec();
+                if in_json {
+                    escape_json(&mut value, 0);
+                }
+                Part::Literal(value.into())
+            }
             other => other.clone(),
         };
         match (parts.last_mut(), &part) {
@@ -270,5 +301,5 @@ fn step_draws(step: &Step, feeder: usize) -> bool {
     };
     draws(&step.path)
         || step.headers.iter().any(|(_, value)| draws(value))
-        || matches!(&step.body, BodyTemplate::Text(template) if draws(template))
+        || matches!(&step.body, BodyTemplate::Text(template) | BodyTemplate::Json(template) if draws(template))
 }

@@ -1,6 +1,7 @@
 //! One iteration: a scenario's steps, one after the other, each request a sample.
 
 use super::compiled::{CompiledBody, CompiledFrom, CompiledRequest, CompiledStep};
+use super::escape::escape_json;
 use super::meter::At;
 use super::{Shop, check};
 use crate::clock::now_ns;
@@ -10,7 +11,7 @@ use squall_common::dynamic;
 use squall_common::feeding::row_of;
 use squall_common::interval::SkipReason;
 use squall_common::mixing::{scenario_of, target_of};
-use squall_common::plan::{LoadId, Part, ScenarioId, Scheme, StepId, TargetId, Template, ThinkTime};
+use squall_common::plan::{LoadId, LoadModel, Part, ScenarioId, Scheme, StepId, TargetId, Template, ThinkTime};
 use squall_common::random::{Random, mix};
 use squall_common::sample::{Outcome, OutcomeClass, Sample};
 use std::borrow::Cow;
@@ -22,8 +23,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// What one user keeps between its requests: buffers, variables, cookies.
 pub struct User {
     request: Request,
-    /// Which fixed request stands in `request`, ready to be sent again.
-    standing: Option<At>,
+    /// Which fixed request stands in `request`, ready to be sent again, and since which change of secrets.
+    standing: Option<(At, u64)>,
     response: Response,
     variables: Vec<Option<Vec<u8>>>,
     /// The row of each feeder in this iteration.
@@ -194,6 +195,9 @@ pub async fn run(shop: &Shop, user: &mut User, turn: Turn) -> End {
         }
         let at = ahead.at(ahead.next);
         let step = shop.compiled.step(scenario, at.step);
+        if !admitted(shop, turn.load).await {
+            return End::NotOk;
+        }
         ahead.next += 1;
         let outcome = send(shop, user, at, step, intended_ns, &mut random).await;
         if outcome != Outcome::Ok {
@@ -212,6 +216,22 @@ pub async fn run(shop: &Shop, user: &mut User, turn: Turn) -> End {
         shop.meter.iteration_completed(first);
     }
     End::Ok
+}
+
+/// Waits for the request's turn below the agent's ceilings; `false` when load ends before it.
+async fn admitted(shop: &Shop, load: LoadId) -> bool {
+    if shop.gate.is_open() {
+        return true;
+    }
+    let now_ns = now_ns();
+    let load = shop.plan.load(load);
+    let is_closed = !matches!(load.model, LoadModel::Open { .. });
+    let Some(turn_ns) = shop.gate.admit(is_closed, now_ns) else { return true };
+    // Users stop at the end of their load; arrivals were meant before it and may still drain.
+    let end_ns = load.duration().filter(|_| is_closed).map(|time| shop.meter.start_ns() + time.as_nanos() as u64);
+    let is_in_time = end_ns.is_none_or(|end_ns| turn_ns < end_ns);
+    let until_ns = if is_in_time { turn_ns } else { end_ns.unwrap_or(turn_ns).max(now_ns) };
+    shop.timers.sleep_until(until_ns).await.is_ok() && is_in_time
 }
 
 fn think_ns(think: &ThinkTime, random: &mut Random) -> u64 {
@@ -249,9 +269,10 @@ async fn send(
     random: &mut Random,
 ) -> Outcome {
     let compiled = step.request(at.target);
-    if !(compiled.is_fixed && user.standing == Some(at)) {
+    let place = (at, shop.secrets_now.generation());
+    if !(compiled.is_fixed && user.standing == Some(place)) {
         render(shop, user, at, compiled, random);
-        user.standing = compiled.is_fixed.then_some(at);
+        user.standing = compiled.is_fixed.then_some(place);
     }
     let mut under_way = UnderWay { shop, at, is_sent: Cell::new(false), ended: false };
     let client = &shop.clients[at.target.0 as usize];
@@ -267,6 +288,7 @@ async fn send(
     if shop.plan.scenario(at.scenario).cookies {
         keep_cookies(shop, user, at, compiled);
     }
+    shop.gate.settle(attempt.bytes_sent + attempt.bytes_received);
     let outcome = match attempt.outcome {
         Outcome::Ok => {
             check::judge(step, &user.response).and_then(|()| extract(step, &user.response, &mut user.variables))
@@ -322,7 +344,8 @@ fn render(shop: &Shop, user: &mut User, at: At, compiled: &CompiledRequest, rand
     match &compiled.body {
         CompiledBody::None => {}
         CompiledBody::Bytes(bytes) => request.push_body(Span::Shared(bytes.clone())),
-        CompiledBody::Template(template) => renderer.pieces(template, request),
+        CompiledBody::Template(template) => renderer.pieces(template, request, Escape::None),
+        CompiledBody::Json(template) => renderer.pieces(template, request, Escape::Json),
     }
 }
 
@@ -360,6 +383,8 @@ enum Escape {
     None,
     /// Bytes that may not stand in a URL are percent-encoded; reserved ones stay as they are.
     Url,
+    /// The inside of a JSON string.
+    Json,
 }
 
 struct Renderer<'a> {
@@ -387,13 +412,13 @@ impl Renderer<'_> {
     }
 
     /// Piece by piece into the body: what is fixed is not copied.
-    fn pieces(&mut self, template: &Template, request: &mut Request) {
+    fn pieces(&mut self, template: &Template, request: &mut Request, escape: Escape) {
         for part in &template.parts {
             let piece = match part {
                 Part::Literal(text) => Span::Shared(text.clone()),
                 dynamic => {
                     let start = request.scratch().len();
-                    self.append(dynamic, request.scratch(), Escape::None);
+                    self.append(dynamic, request.scratch(), escape);
                     Span::Scratch(start..request.scratch().len())
                 }
             };
@@ -419,8 +444,12 @@ impl Renderer<'_> {
                     out.extend_from_slice(feeder.rows[row][*column as usize].as_bytes());
                 }
             }
-            // Put in place as literals when the plan was compiled.
-            Part::Literal(_) | Part::Secret(_) => {}
+            Part::Secret(id) => self.shop.secrets_now.append(id.0, out),
+            // Put in place by the callers.
+            Part::Literal(_) => {}
+        }
+        if escape == Escape::Json && !matches!(part, Part::Dynamic(_)) {
+            escape_json(out, start);
         }
         if escape == Escape::Url && out[start..].iter().any(|&byte| !may_stand_in_url(byte)) {
             let raw = out.split_off(start);

@@ -31,6 +31,14 @@ pub struct At {
     pub target: TargetId,
 }
 
+/// Where an interval's end looks for what others know.
+pub struct Looks {
+    /// Connections open now, and opened so far.
+    pub connections: Box<dyn Fn() -> (u64, u64)>,
+    /// Why requests were held back since it was asked last, if they were.
+    pub held_back: Box<dyn Fn() -> Option<String>>,
+}
+
 /// One worker's counters. Every count is kept twice: in the interval's deltas,
 /// and in totals that are reported apart from them.
 pub struct Meter<S> {
@@ -46,19 +54,12 @@ pub struct Meter<S> {
     worst_stall_us: Cell<u64>,
     cpu_ns: Cell<u64>,
     rolled_ns: Cell<u64>,
-    connections: Box<dyn Fn() -> (u64, u64)>,
+    looks: Looks,
     opened: Cell<u64>,
 }
 
 impl<S: Sink> Meter<S> {
-    /// `connections` tells how many are open and how many were opened so far.
-    pub fn new(
-        table: Arc<FlowTable>,
-        start_ns: u64,
-        sink: S,
-        log_samples: bool,
-        connections: Box<dyn Fn() -> (u64, u64)>,
-    ) -> Self {
+    pub fn new(table: Arc<FlowTable>, start_ns: u64, sink: S, log_samples: bool, looks: Looks) -> Self {
         Self {
             sink,
             log_samples,
@@ -72,8 +73,8 @@ impl<S: Sink> Meter<S> {
             worst_stall_us: Cell::new(0),
             cpu_ns: Cell::new(thread_cpu_ns()),
             rolled_ns: Cell::new(start_ns),
-            opened: Cell::new(connections().1),
-            connections,
+            opened: Cell::new((looks.connections)().1),
+            looks,
         }
     }
 
@@ -192,7 +193,7 @@ impl<S: Sink> Meter<S> {
 
     fn take_health(&self, health: &mut Health) {
         let (now_ns, cpu_ns) = (now_ns(), thread_cpu_ns());
-        let (open, opened) = (self.connections)();
+        let (open, opened) = (self.looks.connections)();
         health.wall_us = now_ns.saturating_sub(self.rolled_ns.replace(now_ns)) / 1_000;
         health.worker_cpu_us = cpu_ns.saturating_sub(self.cpu_ns.replace(cpu_ns)) / 1_000;
         health.workers = 1;
@@ -201,7 +202,9 @@ impl<S: Sink> Meter<S> {
         health.users = self.users.get();
         health.connections = open;
         health.connections_opened = opened - self.opened.replace(opened);
-        health.generator_limited = limit_reached(health);
+        // Asked in any case: it tells what is new since it was asked last.
+        let held_back = (self.looks.held_back)();
+        health.generator_limited = limit_reached(health).or(held_back);
     }
 }
 

@@ -8,25 +8,32 @@
 //! - [`timers`]: all waiting on one timerfd
 //! - [`compiled`]: the plan made ready to send
 //! - [`open`], [`closed`]: arrivals and users, each turn an [`iteration`]
-//! - [`meter`]: what is counted and measured
+//! - [`meter`]: what is counted and measured; [`gate`]: this worker's part of the agent's ceilings
 
 mod check;
 mod closed;
 mod compiled;
+mod escape;
+mod gate;
 mod iteration;
 mod meter;
 mod open;
 mod sample_log;
+mod secrets_now;
 #[cfg(test)]
 mod tests;
 mod timers;
 
-pub use compiled::{CompileError, CompiledPlan, Secrets};
+pub use compiled::{CompileError, CompiledPlan, secrets_in_headers};
 
+use crate::ceiling::Budget;
 use crate::clock::now_ns;
 use crate::http::{Attempt, TargetClient, TargetShared};
-use meter::{At, Meter, Sink};
+use crate::secrets::Secrets;
+use gate::Gate;
+use meter::{At, Looks, Meter, Sink};
 use sample_log::SampleLog;
+use secrets_now::SecretsNow;
 use squall_common::interval::{FlowTable, IntervalSnapshot};
 use squall_common::ledger::Ledger;
 use squall_common::plan::{LoadId, LoadModel, Plan};
@@ -57,6 +64,9 @@ pub struct Prepared {
     pub shares: Vec<Share>,
     pub seed: u64,
     pub flows: Arc<FlowTable>,
+    pub secrets: Arc<Secrets>,
+    /// What the agent's ceilings leave to be enforced.
+    pub budget: Budget,
     /// Until when load may be sent without word from the controller (monotonic ns).
     pub lease_until_ns: AtomicU64,
     /// Where the debug log of samples goes, if the plan asks for one.
@@ -128,6 +138,8 @@ pub struct Shop {
     lease_ended: Cell<bool>,
     lease_lapsed: Notify,
     errors: RefCell<BTreeMap<(Outcome, u16), String>>,
+    gate: Rc<Gate>,
+    secrets_now: SecretsNow,
 }
 
 impl std::ops::Deref for Shop {
@@ -284,8 +296,15 @@ fn work(
         totals: shop.meter.totals(),
         first_sent_ns: shop.meter.first_sent_ns(),
         lease_ended: shop.lease_ended.get(),
-        errors: shop.errors.take().into_values().collect(),
+        errors: told(&shop),
     }))
+}
+
+/// The worker's warnings: its errors in words, and what its ceilings held back.
+fn told(shop: &Shop) -> Vec<String> {
+    let errors = shop.errors.take();
+    let errors = errors.into_values().map(|text| shop.secrets.redact(&text).into_owned());
+    errors.chain(gate::warnings(&shop.gate, &shop.budget, &shop.clients)).collect()
 }
 
 /// Waits for the start; `None` when it is called off.
@@ -314,7 +333,10 @@ fn open_shop(
             .fold((0, 0), |(open, opened), client| (open + client.open_connections(), opened + client.opened_total()))
     };
     let log_samples = prepared.sample_log.is_some();
-    let meter = Meter::new(prepared.flows.clone(), start_ns, sink, log_samples, Box::new(connections));
+    let gate = Rc::new(Gate::new(&prepared.budget, gate::part_of(&prepared, lane)));
+    let held_back = gate::watch(gate.clone(), prepared.clone(), clients.clone());
+    let looks = Looks { connections: Box::new(connections), held_back: Box::new(held_back) };
+    let meter = Meter::new(prepared.flows.clone(), start_ns, sink, log_samples, looks);
     Ok(Rc::new(Shop {
         plan: prepared.plan.clone(),
         seed: prepared.seed,
@@ -328,6 +350,8 @@ fn open_shop(
         lease_ended: Cell::new(false),
         lease_lapsed: Notify::new(),
         errors: RefCell::default(),
+        gate,
+        secrets_now: SecretsNow::of(&prepared.secrets),
         prepared,
     }))
 }
@@ -399,6 +423,7 @@ async fn tick(shop: Rc<Shop>) {
             shop.meter.stall(now_ns().saturating_sub(next_ns) / 1_000);
         }
         shop.refresh_lease();
+        shop.secrets_now.refresh(&shop.secrets);
         let now_ns = now_ns();
         shop.meter.roll_until(now_ns);
         // After a stall the ticks it swallowed are not made up for.

@@ -1,6 +1,7 @@
 //! A worker against a real socket: whatever happens, every request is accounted for.
 
 use super::*;
+use crate::ceiling::Ceilings;
 use squall_common::interval::SkipReason;
 use squall_common::plan::file::{PlanSource, load};
 use std::io::{Read, Write};
@@ -63,19 +64,35 @@ impl Told {
 }
 
 fn prepared(plan: &str, address: SocketAddr, lease: Duration) -> Arc<Prepared> {
+    prepared_below(plan, address, lease, Ceilings::default())
+}
+
+fn prepared_below(plan: &str, address: SocketAddr, lease: Duration, ceilings: Ceilings) -> Arc<Prepared> {
     let source = PlanSource {
         name: "plan.yaml".into(),
         text: plan.into(),
         files: Default::default(),
         overrides: vec![("target".into(), format!("http://{address}"))],
     };
-    let plan = Arc::new(load(&source).unwrap_or_else(|problems| panic!("{problems}")).plan);
+    prepared_from(&source, lease, ceilings)
+}
+
+fn prepared_from(source: &PlanSource, lease: Duration, ceilings: Ceilings) -> Arc<Prepared> {
+    let plan = Arc::new(load(source).unwrap_or_else(|problems| panic!("{problems}")).plan);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let targets = plan.targets.iter().map(|target| runtime.block_on(TargetShared::prepare(target)).unwrap()).collect();
+    let targets = plan
+        .targets
+        .iter()
+        .map(|target| runtime.block_on(TargetShared::prepare(target, &Arc::default())).unwrap())
+        .collect();
+    let secrets = Arc::new(Secrets::read(&plan.secrets, secrets_in_headers(&plan)).unwrap());
+    let shares = vec![Share::whole(); plan.loads.len()];
     Arc::new(Prepared {
-        compiled: CompiledPlan::new(&plan, &Secrets(Vec::new())).unwrap(),
+        compiled: CompiledPlan::new(&plan, &secrets).unwrap(),
         targets,
-        shares: vec![Share::whole(); plan.loads.len()],
+        budget: ceilings.judge(&plan, &shares).unwrap(),
+        shares,
+        secrets,
         seed: plan.seed,
         flows: Arc::new(FlowTable::of(&plan)),
         lease_until_ns: AtomicU64::new(now_ns() + lease.as_nanos() as u64),
@@ -250,4 +267,86 @@ fn a_failed_last_step_is_no_completed_iteration() {
     let iterations =
         flows.fold((0, 0), |sum, flow| (sum.0 + flow.iterations_started, sum.1 + flow.iterations_completed));
     assert_eq!(iterations, (3, 0));
+}
+
+/// What the ceilings said of a plan against a server that answers at once.
+fn held(plan: &str, ceilings: Ceilings) -> Told {
+    let told = carry(prepared_below(plan, server(Some(Duration::ZERO)), LONG, ceilings), &[]);
+    told.assert_accounted();
+    told
+}
+
+fn limits(told: &Told) -> Vec<&str> {
+    told.snapshots.iter().filter_map(|snapshot| snapshot.health.generator_limited.as_deref()).collect()
+}
+
+#[test]
+fn users_faster_than_the_ceiling_are_held_to_it_and_the_result_says_so() {
+    let ceilings = Ceilings { max_rate: Some(50.0), ..Ceilings::default() };
+    let told = held("{url: /, concurrency: 4, hold_for: 2s}", ceilings);
+    let sent = told.end.totals.sent;
+    // A tenth of a second may be used ahead, and each user may end one request of its last turn.
+    assert!((50..=110).contains(&sent), "{sent}");
+    assert!(limits(&told).contains(&"the agent's ceiling `--max-rate 50/s` held requests back"), "{:?}", limits(&told));
+    assert!(told.end.errors.iter().any(|line| line.contains("--max-rate 50/s")), "{:?}", told.end.errors);
+}
+
+#[test]
+fn bytes_above_the_ceiling_hold_arrivals_back_and_none_is_lost() {
+    // A request and its answer are about 100 bytes: 50 of them in a second are more than 2 kB.
+    let ceilings = Ceilings { max_bytes_per_s: Some(2_000), ..Ceilings::default() };
+    let told = held("{url: /, rate: 50/s, hold_for: 2s, drain: 30s}", ceilings);
+    let totals = told.end.totals;
+    assert_eq!((totals.planned, totals.sent), (100, 100));
+    assert!(limits(&told).iter().any(|line| line.contains("--max-bytes-per-s")), "{:?}", limits(&told));
+}
+
+#[test]
+fn a_load_below_its_ceilings_is_not_marked() {
+    let ceilings = Ceilings { max_rate: Some(100.0), max_connections: Some(50), max_bytes_per_s: Some(1 << 30) };
+    let told = held("{url: /, rate: 100/s, hold_for: 1s}", ceilings);
+    assert!(told.end.errors.is_empty(), "{:?}", told.end.errors);
+    assert!(!limits(&told).iter().any(|line| line.contains("ceiling")), "{:?}", limits(&told));
+}
+
+#[test]
+fn values_land_in_the_strings_of_a_json_body_whatever_they_hold() {
+    let (sender, bodies) = std::sync::mpsc::channel();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut request = Vec::new();
+            let mut buffer = [0u8; 4096];
+            while let Ok(read) = stream.read(&mut buffer) {
+                request.extend_from_slice(&buffer[..read]);
+                let Some(head) = memchr::memmem::find(&request, b"\r\n\r\n") else { continue };
+                if let Ok(body) = serde_json::from_slice::<serde_json::Value>(&request[head + 4..]) {
+                    sender.send(body).unwrap();
+                    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+                    break;
+                }
+            }
+        }
+    });
+    let plan = "
+feeders: {rows: rows.csv}
+scenarios:
+  s:
+    post: /
+    json: {text: 'a {{rows.value}} b', id: '{{$randomInt 7 7}}'}
+    load: {users: 1, iterations: 1}
+";
+    let value = "quote \" back \\ slash\nline";
+    let source = PlanSource {
+        name: "plan.yaml".into(),
+        text: plan.into(),
+        files: [("rows.csv".to_owned(), bytes::Bytes::from(format!("value\n\"{}\"\n", value.replace('"', "\"\""))))]
+            .into(),
+        overrides: vec![("target".into(), format!("http://{address}"))],
+    };
+    let told = carry(prepared_from(&source, LONG, Ceilings::default()), &[]);
+    assert_eq!(told.end.totals.completed, 1);
+    let body = bodies.recv_timeout(LONG).unwrap();
+    assert_eq!(body, serde_json::json!({"text": format!("a {value} b"), "id": "7"}));
 }

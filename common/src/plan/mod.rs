@@ -6,6 +6,7 @@
 
 pub mod file;
 mod fleet;
+pub mod limits;
 mod load;
 mod scenario;
 mod slo;

@@ -55,6 +55,8 @@ pub enum BodyTemplate {
     None,
     /// Text with dynamic parts.
     Text(Template),
+    /// A JSON text; its dynamic parts stand inside strings and are escaped as JSON wants it.
+    Json(Template),
     /// Bytes as they are, shared by every request that sends them.
     Bytes(Bytes),
 }

@@ -13,6 +13,9 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint, Uri};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// More than any run leaves behind: what a controller sends is held in memory.
+const MAX_RESULT_BYTES: usize = 1 << 30;
+const MAX_RESULT_FILES: usize = 64;
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// A submission whose answer is lost is repeated for so long.
 const SUBMIT_WITHIN: Duration = Duration::from_secs(20);
@@ -123,7 +126,16 @@ impl Operator {
         let asked = self.grpc.get_result(GetResultRequest { run_id: run_id.to_owned() }).await;
         let mut pieces = asked.map_err(|status| self.failure(&status))?.into_inner();
         let mut files: Vec<(String, Vec<u8>)> = Vec::new();
+        let mut size = 0;
         while let Some(piece) = pieces.message().await.map_err(|status| self.failure(&status))? {
+            size += piece.piece.len() + piece.name.len();
+            if size > MAX_RESULT_BYTES || files.len() > MAX_RESULT_FILES {
+                return Err(Failure::internal(format!(
+                    "the result is more than {MAX_RESULT_FILES} files or {} MiB; {} sends what no run leaves behind",
+                    MAX_RESULT_BYTES >> 20,
+                    self.name
+                )));
+            }
             if files.last().is_none_or(|(name, _)| *name != piece.name) {
                 files.push((piece.name.clone(), Vec::new()));
             }

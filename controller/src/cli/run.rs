@@ -10,6 +10,7 @@ use super::{report, results, simulate};
 use crate::embedded::Embedded;
 use crate::plan_source;
 use crate::store::EmbeddedStore;
+use squall_agent::guard::Guard;
 use squall_common::plan::Region;
 use squall_proto::{PROTOCOL, PlanBundle, RunFinished, SubmitRunRequest};
 use std::path::PathBuf;
@@ -92,7 +93,8 @@ pub async fn perform(args: Args) -> Ended {
         None => {
             let regions = plan_args::agent_regions(&loaded.plan, args.agents, &args.regions)?;
             let sample_log = (!args.no_out).then(|| base.clone());
-            embedded(&args, bundle, &regions, sample_log).await
+            let guard = Guard::for_own_plan(&loaded.plan);
+            embedded(&args, bundle, &regions, sample_log, &guard).await
         }
     };
     if let Some(simulator) = simulator {
@@ -101,14 +103,20 @@ pub async fn perform(args: Args) -> Ended {
     ended
 }
 
-async fn embedded(args: &Args, bundle: PlanBundle, regions: &[Region], sample_log: Option<PathBuf>) -> Ended {
+async fn embedded(
+    args: &Args,
+    bundle: PlanBundle,
+    regions: &[Region],
+    sample_log: Option<PathBuf>,
+    guard: &Guard,
+) -> Ended {
     let store = EmbeddedStore::temporary()
         .or_else(|_| EmbeddedStore::in_memory())
         .map_err(|error| Failure::internal(error.to_string()))?;
     let mut cluster = Embedded::start(Arc::new(store)).map_err(|error| Failure::internal(error.to_string()))?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = (cores / regions.len().max(1)).max(1) as u32;
-    cluster.add_agents(regions, Some(workers), sample_log.as_deref());
+    cluster.add_agents(regions, Some(workers), sample_log.as_deref(), guard);
     let mut operator = Operator::on(cluster.channel(), "the embedded controller");
     let run = run_on(&mut operator, args, bundle, regions.len() as u32);
     tokio::pin!(run);

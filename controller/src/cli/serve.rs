@@ -10,6 +10,7 @@ use crate::identity::gate::Gate;
 use crate::identity::transport::Transport;
 use crate::service;
 use crate::store::{EmbeddedStore, StoreError};
+use squall_common::allow::{AllowList, Pattern};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -67,10 +68,13 @@ pub async fn perform(args: Args) -> Ended {
     let audit = Audit::open(audit_file.clone()).map_err(|error| {
         Failure::usage(format!("cannot write {}: {}", audit_file.display(), failure::in_words(&error)))
     })?;
-    let options = Options { transport: door.transport, ..Options::default() };
+    let scheme = if door.transport == Transport::MutualTls { "https" } else { "http" };
+    let mut options = Options { transport: door.transport, ..Options::default() };
+    if !args.allow_targets.is_empty() {
+        options.allow = AllowList::of(args.allow_targets);
+    }
     let controller =
         Controller::start(Arc::new(store), options).map_err(|error| Failure::internal(error.to_string()))?;
-    let scheme = if door.transport == Transport::MutualTls { "https" } else { "http" };
     note(&format!(
         "controller on {scheme}://{address}, runs kept in {}\n\
          agents:  squall-agent --controller {scheme}://{address} --region cloud/region\n\

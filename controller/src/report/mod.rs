@@ -8,6 +8,7 @@ pub(crate) mod fixture;
 pub mod hlog;
 mod names;
 pub(crate) mod numbers;
+mod origin;
 pub mod progress;
 mod record;
 mod requests;

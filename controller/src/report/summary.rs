@@ -4,7 +4,7 @@
 use super::caveats::caveats;
 use super::numbers::rfc3339;
 use super::requests::requests;
-use super::{RunRecord, coverage, names};
+use super::{RunRecord, coverage, names, origin};
 use serde_json::{Map, Value, json};
 use squall_common::histogram::Latencies;
 use squall_common::interval::{Series, SkipReason};
@@ -53,6 +53,7 @@ pub fn summary(record: &RunRecord) -> Value {
     summary.insert("regions".to_owned(), regions(record));
     summary.insert("targets".to_owned(), targets(record));
     summary.insert("agents".to_owned(), agents(record));
+    summary.insert("data".to_owned(), origin::data(record));
     Value::Object(summary)
 }
 

@@ -7,6 +7,7 @@ use crate::identity::gate::About;
 use crate::store::{Store, StoreError, StoredRun};
 use crate::submit::{self, NotSubmitted};
 use bytes::Bytes;
+use squall_common::run_id;
 use squall_proto::operator_server::Operator;
 use squall_proto::{
     FilePiece, GetResultRequest, ListAgentsReply, ListAgentsRequest, ListRunsReply, ListRunsRequest, PROTOCOL, RunInfo,
@@ -25,6 +26,8 @@ const PIECE_BYTES: usize = 256 << 10;
 /// Runs listed when no limit is asked for, and at most.
 const DEFAULT_RUNS: usize = 50;
 const MAX_RUNS: usize = 10_000;
+/// What an operator may say for a reason: it stands in every result of the run.
+const MAX_REASON_BYTES: usize = 1024;
 
 /// The service for operators.
 pub struct OperatorService {
@@ -47,6 +50,14 @@ impl OperatorService {
 
     /// The run that `wanted` names: an id, a prefix of only one, or `latest`.
     async fn find(&self, wanted: String) -> Result<StoredRun, Status> {
+        if !wanted.is_empty() && wanted != "latest" && !run_id::is_prefix(&wanted) {
+            // It may be anything, and of any length: it goes no further.
+            let shown: String = wanted.chars().take(40).collect();
+            return Err(Status::invalid_argument(format!(
+                "`{}` is not a run id: write one as `squall runs` lists it, its beginning, or `latest`",
+                shown.escape_debug()
+            )));
+        }
         self.with_store(move |store| resolve(store, &wanted)).await?.map_err(Status::not_found)
     }
 }
@@ -86,7 +97,7 @@ impl Operator for OperatorService {
         let run_id = submit::submit(self.controller.shared(), request).await.map_err(|error| {
             let text = error.to_string();
             match error {
-                NotSubmitted::Plan(_) => Status::invalid_argument(text),
+                NotSubmitted::Plan(_) | NotSubmitted::Target { .. } => Status::invalid_argument(text),
                 NotSubmitted::Agents(_) | NotSubmitted::Busy { .. } => Status::failed_precondition(text),
                 NotSubmitted::Store(_) => Status::internal(text),
             }
@@ -126,6 +137,9 @@ impl Operator for OperatorService {
 
     async fn stop_run(&self, request: Request<StopRunRequest>) -> Result<Response<StopRunReply>, Status> {
         let StopRunRequest { run_id, now, reason } = request.into_inner();
+        if reason.len() > MAX_REASON_BYTES {
+            return Err(Status::invalid_argument(format!("a reason has at most {MAX_REASON_BYTES} bytes")));
+        }
         let run = self.find(run_id).await?;
         if let Some(inbox) = self.controller.shared().inbox(&run.run_id) {
             let reason = if reason.is_empty() { "stopped by an operator".to_owned() } else { reason };

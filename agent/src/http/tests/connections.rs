@@ -196,7 +196,7 @@ fn every_address_of_a_name_gets_its_turn_and_a_dead_one_is_passed_over() {
         let address = serve(|_, mut peer| async move { peer.answer_all(HELLO).await }).await;
         let mut target = target_at(address);
         target.connections.max_requests = Some(1);
-        let shared = TargetShared::prepare(&target).await.unwrap();
+        let shared = TargetShared::prepare(&target, &anywhere()).await.unwrap();
         let dead: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 9)), address.port());
         let client = TargetClient::new(shared.clone(), 0, 1);
         shared.names.replace([dead, address].into());
@@ -212,7 +212,7 @@ fn every_address_of_a_name_gets_its_turn_and_a_dead_one_is_passed_over() {
 fn a_name_is_looked_up_and_its_time_counts_only_when_a_connect_waited() {
     worker(async {
         let address = serve(|_, mut peer| async move { peer.answer_all(HELLO).await }).await;
-        let shared = TargetShared::prepare(&target_at(address)).await.unwrap();
+        let shared = TargetShared::prepare(&target_at(address), &anywhere()).await.unwrap();
         let client = TargetClient::new(shared.clone(), 0, 1);
         shared.names.replace([].into());
         let (attempt, _) = fetch(&client, PATIENT).await;

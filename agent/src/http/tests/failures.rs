@@ -11,7 +11,7 @@ fn a_closed_port_is_refused_and_nothing_was_sent() {
         let (attempt, _) = fetch(&client, PATIENT).await;
         assert_eq!((attempt.outcome, attempt.sent_ns), (Outcome::ConnectRefused, None));
         assert!(attempt.done_ns > 0 && attempt.detail.is_some());
-        let shared = TargetShared::prepare(&target_at(address)).await.unwrap();
+        let shared = TargetShared::prepare(&target_at(address), &anywhere()).await.unwrap();
         assert_eq!(shared.probe().await.unwrap_err().outcome, Outcome::ConnectRefused);
     });
 }
@@ -125,16 +125,16 @@ fn an_unknown_host_and_a_bad_certificate_file_are_told_at_preparation() {
     worker(async {
         let mut target = target_at(([127, 0, 0, 1], 1).into());
         target.host = format!("{}.invalid", "x".repeat(64));
-        let error = TargetShared::prepare(&target).await.unwrap_err();
+        let error = TargetShared::prepare(&target, &anywhere()).await.unwrap_err();
         assert!(error.to_string().contains("target `t`: looking up `xxx"), "{error}");
         target.host = "127.0.0.1".to_owned();
         target.scheme = Scheme::Https;
         let pem = |text: &'static str| squall_common::plan::PemSource::Inline(Bytes::from_static(text.as_bytes()));
         target.tls.extra_ca = Some(pem("not a certificate"));
-        let error = TargetShared::prepare(&target).await.unwrap_err();
+        let error = TargetShared::prepare(&target, &anywhere()).await.unwrap_err();
         assert!(error.to_string().contains("the CA certificate has no certificate in it"), "{error}");
         target.tls.extra_ca = Some(squall_common::plan::PemSource::AgentPath("/nonexistent/ca.pem".to_owned()));
-        let error = TargetShared::prepare(&target).await.unwrap_err();
+        let error = TargetShared::prepare(&target, &anywhere()).await.unwrap_err();
         assert!(error.to_string().contains("`/nonexistent/ca.pem` cannot be read"), "{error}");
     });
 }

@@ -13,11 +13,13 @@ mod tls;
 use super::*;
 use bytes::Bytes;
 use http::Method;
+use squall_common::allow::AllowList;
 use squall_common::plan::{ConnectionPolicy, DnsPolicy, HttpVersion, Redirects, Scheme, Target, TlsPolicy};
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -119,8 +121,13 @@ fn target_at(address: SocketAddr) -> Target {
     }
 }
 
+/// The tests of what may be reached are elsewhere.
+fn anywhere() -> Arc<AllowList> {
+    Arc::new(AllowList::any())
+}
+
 async fn client_of(target: &Target) -> Rc<TargetClient> {
-    TargetClient::new(TargetShared::prepare(target).await.unwrap(), 0, 1)
+    TargetClient::new(TargetShared::prepare(target, &anywhere()).await.unwrap(), 0, 1)
 }
 
 async fn client_at(address: SocketAddr) -> Rc<TargetClient> {

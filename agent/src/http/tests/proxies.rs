@@ -10,7 +10,7 @@ async fn proxied(scheme: Scheme, proxy: SocketAddr) -> Rc<TargetClient> {
     target.proxy_from_environment = true;
     let variable = move |_: &str| Some(format!("http://user:word@{proxy}"));
     let no_exemptions = move |name: &str| if name.eq_ignore_ascii_case("no_proxy") { None } else { variable(name) };
-    TargetClient::new(TargetShared::prepare_with(&target, no_exemptions).await.unwrap(), 0, 1)
+    TargetClient::new(TargetShared::prepare_with(&target, &anywhere(), no_exemptions).await.unwrap(), 0, 1)
 }
 
 /// Logs what the proxy is asked and answers `answer`.
@@ -80,5 +80,34 @@ fn a_tunnel_carries_tls_to_the_target_and_the_proxys_credentials_stay_outside() 
         let (attempt, response) = fetch(&client, PATIENT).await;
         assert_eq!((attempt.outcome, response.body()), (Outcome::Ok, &b"hello"[..]), "{:?}", attempt.detail);
         assert_eq!(log.borrow()[0], "GET / HTTP/1.1\r\nhost: 192.0.2.1:81\r\n\r\n");
+    });
+}
+
+#[test]
+fn behind_a_proxy_both_the_target_and_the_proxy_must_be_allowed() {
+    worker(async {
+        let mut target = target_at(([192, 0, 2, 1], 81).into());
+        target.host = "api.example.com".to_owned();
+        target.proxy_from_environment = true;
+        for (patterns, refused) in [
+            (&["127.0.0.1"][..], Some("`api.example.com:81`")),
+            (&["api.example.com"], Some("`127.0.0.1:9`")),
+            // Nobody here sees where the name leads: its addresses can't allow it.
+            (&["192.0.2.0/24", "127.0.0.1"], Some("`api.example.com:81`")),
+            (&["*.example.com", "127.0.0.1:9"], None),
+        ] {
+            let allow = AllowList::of(patterns.iter().map(|pattern| pattern.parse().unwrap()).collect());
+            let variable = |name: &str| (name == "http_proxy").then(|| "http://127.0.0.1:9".to_owned());
+            let prepared = TargetShared::prepare_with(&target, &Arc::new(allow), variable).await;
+            match (prepared, refused) {
+                (Ok(_), None) => {}
+                (Err(error), Some(what)) => {
+                    let told = error.to_string();
+                    assert!(told.contains(what) && told.contains("--allow-target"), "{patterns:?}: {told}");
+                }
+                (Ok(_), Some(_)) => panic!("{patterns:?} allow it"),
+                (Err(error), None) => panic!("{patterns:?}: {error}"),
+            }
+        }
     });
 }

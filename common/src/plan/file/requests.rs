@@ -5,7 +5,7 @@ use super::node::{Node, Value};
 use super::problem::{Place, Problem};
 use super::targets::is_token;
 use super::template::{Coding, Names, join};
-use crate::plan::{BodyTemplate, Part, Step, Template, ThinkTime, VarId};
+use crate::plan::{BodyTemplate, Step, Template, ThinkTime, VarId};
 use std::time::Duration;
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -172,8 +172,7 @@ impl Builder<'_> {
                 content_type("application/json");
                 let text = json.to_json().to_string();
                 let template = self.templates.parse(&text, &whole_place(json), names, Coding::AsIs, true);
-                self.warn_of_broken_json(&template, json, names);
-                BodyTemplate::Text(template)
+                BodyTemplate::Json(template)
             }
             Some(("form", form)) => {
                 content_type("application/x-www-form-urlencoded");
@@ -183,24 +182,6 @@ impl Builder<'_> {
             Some((_, text)) => {
                 let body = text.scalar().unwrap_or_default();
                 BodyTemplate::Text(self.templates.parse(body, &text.place, names, Coding::AsIs, true))
-            }
-        }
-    }
-
-    /// Columns go into the body as they are: a quote in one would end the JSON text around it.
-    fn warn_of_broken_json(&mut self, body: &Template, json: &Node, names: &Names<'_>) {
-        for part in &body.parts {
-            let Part::Column(feeder, column) = part else { continue };
-            let Some(feeder) = names.feeders.get(usize::from(feeder.0)) else { continue };
-            let breaks = |value: &String| value.contains(['"', '\\']) || value.chars().any(char::is_control);
-            let broken = feeder.rows.iter().position(|row| row.get(usize::from(*column)).is_some_and(breaks));
-            if let (Some(row), Some(column)) = (broken, feeder.columns.get(usize::from(*column))) {
-                let message = format!(
-                    "row {} of `{}.{column}` holds a quote, a backslash or a line break, which breaks the JSON",
-                    row + 1,
-                    feeder.name
-                );
-                self.warning(&json.place.clone(), &message, "escape it in the data as JSON does");
             }
         }
     }

@@ -97,7 +97,7 @@ steps:
     assert_eq!(plan.secrets, [SecretSource::Environment("TOKEN".to_owned())]);
     assert_eq!(login.headers[0].1.parts[1], Part::Secret(SecretId(0)));
     assert_eq!(login.headers[1].0, "content-type");
-    let BodyTemplate::Text(body) = &login.body else { panic!() };
+    let BodyTemplate::Json(body) = &login.body else { panic!() };
     assert_eq!(body.parts[1], Part::Column(FeederId(0), 1));
     assert_eq!(body.parts[2], Part::Literal("\",\"deep\":[1,{\"x\":null}]}".into()));
     assert_eq!(
@@ -152,7 +152,7 @@ fn set_changes_vars_and_any_key() {
 fn json_bodies_keep_their_types_when_resolved() {
     let text = "target: http://h\nrate: 1/s\nhold_for: 1s\nmethod: POST\njson: {a: -5, b: .5, c: '7', d: ~, e: 'true', f: false, g: 'a: b', '': ' x', 'y: z': 1e3}\n";
     let loaded = load(&source(text)).unwrap();
-    let BodyTemplate::Text(body) = &loaded.plan.scenarios[0].steps[0].body else { panic!() };
+    let BodyTemplate::Json(body) = &loaded.plan.scenarios[0].steps[0].body else { panic!() };
     let body = body.as_literal().unwrap();
     assert_eq!(body, r#"{"a":-5,"b":0.5,"c":"7","d":null,"e":"true","f":false,"g":"a: b","":" x","y: z":1000.0}"#);
     assert_eq!(plan(&loaded.resolved_yaml), loaded.plan);

@@ -162,10 +162,6 @@ fn about_feeders_and_slos() {
         "about_feeders_and_slos",
         told(&[
             ("an unknown column", short("feeders: {u: {rows: [{id: 1}]}}\nurl: /{{u.di}}")),
-            (
-                "a column that breaks JSON",
-                short("feeders: {u: {rows: [{id: 'a\"b'}]}}\nmethod: POST\njson: {id: '{{u.id}}'}"),
-            ),
             ("rows of different columns", short("feeders: {u: {rows: [{id: 1}, {name: x}]}}")),
             ("no rows", short("feeders: {u: {order: random}}")),
             ("a file that is missing", short("feeders: {u: users.csv}")),
