@@ -47,6 +47,8 @@ impl Coordinator {
         let options = Arc::new(options);
         let keys = Keys::new(&options.fleet);
         let connection = Arc::new(Connection::new(options.clone()));
+        // A file that cannot be read is told as such, not as an etcd that does not answer.
+        connection.client().await?;
         check_schema(&connection, &keys, &options.fleet).await?;
         let session = Session::start(options)?;
         let shared = Shared { keys, connection, session };

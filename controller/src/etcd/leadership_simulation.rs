@@ -198,7 +198,7 @@ impl World {
                 self.etcd.change_leader(self.now);
             }
             // An operator removes a lease or a key by hand, in every other seed.
-            18 if self.seed % 2 == 0 => {
+            18 if self.seed.is_multiple_of(2) => {
                 if let Some(lease) = self.etcd.keys.keys().next().copied() {
                     self.tampered = true;
                     self.etcd.keys.remove(&lease);
