@@ -43,10 +43,12 @@ bench: need-build need-bench
 	bench/run
 
 need-build:
-	@command -v protoc >/dev/null || $(SUDO) deploy/install-packages protobuf-compiler
+	@command -v protoc >/dev/null && [ -e /usr/include/google/protobuf/descriptor.proto ] || \
+		$(SUDO) deploy/install-packages protobuf-compiler libprotobuf-dev
 
 need-test:
-	@[ -x /usr/sbin/nginx ] && command -v openssl >/dev/null || $(SUDO) deploy/install-packages nginx-light openssl
+	@[ -x /usr/sbin/nginx ] && command -v openssl >/dev/null && command -v etcd >/dev/null || \
+		$(SUDO) deploy/install-packages nginx-light openssl etcd-server
 
 # oha comes as source; wrk2 and hey are measured too where they are on the PATH.
 need-bench: need-test

@@ -6,13 +6,15 @@
 //! must survive, `recovery` goes on with it,
 //! [`identity`] decides who may come in. [`embedded`] is all of it in one process, by the same code.
 //! A run that has ended becomes a record (`conclusion`), the record a
-//! [`report`]. [`cli`] is what people touch.
+//! [`report`]. [`cli`] is what people touch. `etcd` lets several controllers share a fleet.
 
 mod bundle;
 pub mod cli;
 mod conclusion;
 mod driver;
 pub mod embedded;
+#[cfg(feature = "etcd")]
+pub mod etcd;
 mod events;
 pub mod fleet;
 mod frames;

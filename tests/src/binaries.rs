@@ -18,6 +18,13 @@ pub fn nginx() -> PathBuf {
     found.expect("nginx is not installed: run `make test`, or install the package nginx-light")
 }
 
+/// etcd, of the Debian package etcd-server or newer.
+pub fn etcd() -> PathBuf {
+    let places = ["/usr/bin/etcd", "/usr/local/bin/etcd", "/opt/homebrew/bin/etcd"];
+    let found = places.iter().map(PathBuf::from).find(|place| place.is_file());
+    found.expect("etcd is not installed: run `make test`, or install the package etcd-server")
+}
+
 /// A file of this repository, e.g. `examples/checkout.yaml`.
 pub fn repository(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..").join(path)

@@ -6,6 +6,7 @@
 //! - [`binaries`]: the programs under test; [`process`]: one of them, running
 //! - [`squall`]: the CLI, from its arguments to its exit code and result
 //! - [`cluster`]: a controller with its agents; [`secured`]: one with certificates
+//! - [`etcd`]: what several controllers share
 //! - [`nginx`], [`simulator`]: targets that count for themselves
 //! - [`summary`], [`hlog`], [`samples`], [`table`]: what a run left behind
 //! - [`schedule`]: what the plan means, computed apart from every agent
@@ -16,6 +17,7 @@
 
 pub mod binaries;
 pub mod cluster;
+pub mod etcd;
 pub mod hlog;
 pub mod machine;
 pub mod nginx;
