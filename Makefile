@@ -46,7 +46,8 @@ need-build:
 	@command -v protoc >/dev/null || $(SUDO) deploy/install-packages protobuf-compiler
 
 need-test:
-	@[ -x /usr/sbin/nginx ] && command -v openssl >/dev/null || $(SUDO) deploy/install-packages nginx-light openssl
+	@[ -x /usr/sbin/nginx ] && command -v openssl >/dev/null && command -v ip >/dev/null || \
+		$(SUDO) deploy/install-packages nginx-light openssl iproute2
 
 # oha comes as source; wrk2 and hey are measured too where they are on the PATH.
 need-bench: need-test
