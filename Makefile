@@ -5,7 +5,7 @@ CARGO ?= cargo
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 RELEASE := target/release
 
-.PHONY: run demo build check test bench fmt lint unit need-build need-test need-bench clean
+.PHONY: run demo build check test reliability bench fmt lint unit need-build need-test need-bench clean
 
 ## run: build, then the quickstart plan on an embedded cluster against the embedded simulator
 run: build
@@ -37,6 +37,11 @@ test: need-build need-test lint
 	# All targets at once: the same features as the tests, so nothing is built twice.
 	$(CARGO) build --workspace --all-targets --locked
 	$(CARGO) test --workspace --locked
+
+## reliability: every fault on a real cluster, and the table of docs/reliability.md from what was seen
+reliability: need-build need-test
+	$(CARGO) build --workspace --bins --locked
+	SQUALL_RELIABILITY_PAGE=$(CURDIR)/docs/reliability.md $(CARGO) test -p squall-tests --test faults --locked
 
 ## bench: side by side with peers in one run, ratios as a table
 bench: need-build need-bench
