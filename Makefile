@@ -5,7 +5,7 @@ CARGO ?= cargo
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 RELEASE := target/release
 
-.PHONY: run demo build check test reliability bench fmt lint unit need-build need-test need-bench clean
+.PHONY: run demo build check test reliability fuzz bench fmt lint unit need-build need-test need-bench clean
 
 ## run: build, then the quickstart plan on an embedded cluster against the embedded simulator
 run: build
@@ -42,6 +42,11 @@ test: need-build need-test lint
 reliability: need-build need-test
 	$(CARGO) build --workspace --bins --locked
 	SQUALL_RELIABILITY_PAGE=$(CURDIR)/docs/reliability.md $(CARGO) test -p squall-tests --test faults --locked
+
+## fuzz: libFuzzer on every decoder, a minute each (SECONDS_EACH, or fuzz/guided TARGET); make test replays the corpus
+fuzz: need-build
+	@command -v c++ >/dev/null || $(SUDO) deploy/install-packages g++
+	fuzz/guided
 
 ## bench: side by side with peers in one run, ratios as a table
 bench: need-build need-bench

@@ -2,8 +2,9 @@
 //!
 //! A target panics where a decoder breaks a law: it panics itself, takes too much
 //! memory, or says two things of the same bytes. `tests/corpus.rs` feeds all of
-//! them with their corpus and with seeded variations of it, on any toolchain.
-//! What is found is fixed, and joins the corpus.
+//! them with their corpus and with seeded variations of it, on any toolchain;
+//! `make fuzz` lets libFuzzer look for more. What it finds is fixed, and joins
+//! the corpus.
 //!
 //! - [`cluster`]: what agents and controllers tell each other
 //! - [`files`]: what users write: plans, simulated clouds
