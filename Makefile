@@ -5,7 +5,7 @@ CARGO ?= cargo
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 RELEASE := target/release
 
-.PHONY: run demo build check test bench fmt lint unit need-build need-test need-bench clean
+.PHONY: run demo build check test reliability fuzz bench fmt lint unit need-build need-test need-bench clean
 
 ## run: build, then the quickstart plan on an embedded cluster against the embedded simulator
 run: build
@@ -38,6 +38,16 @@ test: need-build need-test lint
 	$(CARGO) build --workspace --all-targets --locked
 	$(CARGO) test --workspace --locked
 
+## reliability: every fault on a real cluster, and the table of docs/reliability.md from what was seen
+reliability: need-build need-test
+	$(CARGO) build --workspace --bins --locked
+	SQUALL_RELIABILITY_PAGE=$(CURDIR)/docs/reliability.md $(CARGO) test -p squall-tests --test faults --locked
+
+## fuzz: libFuzzer on every decoder, a minute each (SECONDS_EACH, or fuzz/guided TARGET); make test replays the corpus
+fuzz: need-build
+	@command -v c++ >/dev/null || $(SUDO) deploy/install-packages g++
+	fuzz/guided
+
 ## bench: side by side with peers in one run, ratios as a table
 bench: need-build need-bench
 	bench/run
@@ -47,8 +57,8 @@ need-build:
 		$(SUDO) deploy/install-packages protobuf-compiler libprotobuf-dev
 
 need-test:
-	@[ -x /usr/sbin/nginx ] && command -v openssl >/dev/null && command -v etcd >/dev/null || \
-		$(SUDO) deploy/install-packages nginx-light openssl etcd-server
+	@[ -x /usr/sbin/nginx ] && command -v openssl >/dev/null && command -v etcd >/dev/null && \
+		command -v ip >/dev/null || $(SUDO) deploy/install-packages nginx-light openssl etcd-server iproute2
 
 # oha comes as source; wrk2 and hey are measured too where they are on the PATH.
 need-bench: need-test

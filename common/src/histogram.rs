@@ -34,6 +34,15 @@ pub struct ShapeMismatch {
     digits: u8,
 }
 
+/// Refuses every shape but the cluster's own.
+pub fn check_shape(low: u64, high: u64, digits: u8) -> Result<(), ShapeMismatch> {
+    if (low, high, digits) == (1, MAX_US, SIGNIFICANT_DIGITS) {
+        Ok(())
+    } else {
+        Err(ShapeMismatch { low, high, digits })
+    }
+}
+
 impl Default for Latencies {
     fn default() -> Self {
         Self::new()
@@ -53,9 +62,7 @@ impl Latencies {
 
     /// Takes a histogram that came over the wire, if it has the cluster's shape.
     pub fn from_parts(histogram: Histogram<u64>, overflow: u64, sum_us: u128) -> Result<Self, ShapeMismatch> {
-        if histogram.low() != 1 || histogram.high() != MAX_US || histogram.sigfig() != SIGNIFICANT_DIGITS {
-            return Err(ShapeMismatch { low: histogram.low(), high: histogram.high(), digits: histogram.sigfig() });
-        }
+        check_shape(histogram.low(), histogram.high(), histogram.sigfig())?;
         Ok(Self { histogram, overflow, sum_us })
     }
 

@@ -3,6 +3,8 @@
 //! Reading foreign bytes never panics: every field is checked, and what is
 //! wrong is said by name.
 
+mod foreign;
+
 use crate::histogram::{Latencies, ShapeMismatch};
 use crate::interval::{Flow, FlowKey, Health, IntervalSnapshot, Series, SeriesKey, SkipReason};
 use crate::ledger::Ledger;
@@ -186,6 +188,7 @@ fn read_health(health: &proto::Health) -> Health {
 
 /// Reads HdrHistogram V2, deflated or not.
 pub fn read_histogram(bytes: &[u8], metric: Metric, overflow: u64, sum_us: u64) -> Result<Latencies, Malformed> {
+    let bytes = foreign::bounded_histogram(bytes, metric)?;
     let histogram = Deserializer::new()
         .deserialize(&mut std::io::Cursor::new(bytes))
         .map_err(|reason| Malformed::Histogram { metric: metric.name(), reason: format!("{reason:?}") })?;
@@ -242,6 +245,7 @@ pub fn read_snapshot(wire: &proto::Snapshot) -> Result<IntervalSnapshot, Malform
             return Err(Malformed::Twice { field: "series" });
         }
     }
+    foreign::check_counts(&snapshot)?;
     Ok(snapshot)
 }
 

@@ -22,9 +22,13 @@ impl Controller {
         Self::listening_on("127.0.0.1:0", dir)
     }
 
-    fn listening_on(address: &str, dir: &Path) -> Self {
+    /// On an address, which may be one that other machines reach; with port 0, on any free port.
+    pub fn listening_on(address: &str, dir: &Path) -> Self {
         let mut command = Command::new(binaries::built("squall"));
         command.args(["serve", "--listen", address, "--data"]).arg(dir.join("data")).current_dir(dir);
+        if !address.starts_with("127.") {
+            command.arg("--insecure");
+        }
         command.env_remove("SQUALL_LOG");
         let mut process = Process::start("controller", command, dir);
         let line = process.says("controller on http://", secs(10));
@@ -39,6 +43,10 @@ impl Controller {
 
     pub fn kill(&mut self) {
         self.process.kill();
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
     }
 
     /// Begins again on the same address with the same data.
@@ -77,6 +85,28 @@ pub struct Agent {
     pub process: Process,
 }
 
+impl Agent {
+    /// Dials a controller and waits until it is let in.
+    pub fn join(controller: &str, slot: &str, region: &str, dir: &Path) -> Self {
+        Self { slot: slot.to_owned(), process: joined(controller, slot, slot, region, 1, dir) }
+    }
+
+    /// Another process in the same slot; `name` tells their logs apart.
+    pub fn join_again(&self, name: &str, controller: &str, region: &str, dir: &Path) -> Self {
+        Self { slot: self.slot.clone(), process: joined(controller, name, &self.slot, region, 1, dir) }
+    }
+}
+
+/// An agent's process, called `name`, once the controller has let it in.
+fn joined(controller: &str, name: &str, slot: &str, region: &str, workers: u32, dir: &Path) -> Process {
+    let workers = workers.to_string();
+    let mut command = agent_command(["--controller", controller, "--region", region, "--slot", slot]);
+    command.args(["--workers", &workers, "--sample-log"]).arg(dir).current_dir(dir);
+    let mut process = Process::start(name, command, dir);
+    process.says("registered", secs(10));
+    process
+}
+
 impl Cluster {
     /// Agents in these regions, named `agent-1`, `agent-2`, …
     pub fn start(regions: &[&str]) -> Self {
@@ -105,12 +135,7 @@ impl Cluster {
     }
 
     fn agent_process(&self, name: &str, slot: &str, region: &str, workers: u32) -> Process {
-        let workers = workers.to_string();
-        let mut command = agent_command(["--controller", self.url(), "--region", region, "--slot", slot]);
-        command.args(["--workers", &workers, "--sample-log"]).arg(self.dir.path()).current_dir(self.dir.path());
-        let mut process = Process::start(name, command, self.dir.path());
-        process.says("registered", secs(10));
-        process
+        joined(self.url(), name, slot, region, workers, self.dir.path())
     }
 
     fn controller(&self) -> &Controller {

@@ -10,6 +10,7 @@
 //! - [`nginx`], [`simulator`]: targets that count for themselves
 //! - [`summary`], [`hlog`], [`samples`], [`table`]: what a run left behind
 //! - [`schedule`]: what the plan means, computed apart from every agent
+//! - `netns` (Linux): regions as network namespaces, and links between them that fail
 //! - [`machine`]: who may use its two cores; [`ports`], [`wait`]: the rest
 //!
 //! Nothing waits longer than it must: helpers poll for a state and panic at a
@@ -20,6 +21,8 @@ pub mod cluster;
 pub mod etcd;
 pub mod hlog;
 pub mod machine;
+#[cfg(target_os = "linux")]
+pub mod netns;
 pub mod nginx;
 pub mod ports;
 pub mod process;

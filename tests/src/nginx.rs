@@ -42,16 +42,20 @@ pub struct Served {
 
 impl Nginx {
     pub fn start() -> Self {
-        Self::with(None)
+        Self::with(ports::free(), None)
+    }
+
+    /// On a port that is known to be free, as all are in a namespace of one's own.
+    pub fn on_port(port: u16) -> Self {
+        Self::with(port, None)
     }
 
     pub fn with_tls(tls: Tls) -> Self {
-        Self::with(Some(tls))
+        Self::with(ports::free(), Some(tls))
     }
 
-    fn with(tls: Option<Tls>) -> Self {
+    fn with(port: u16, tls: Option<Tls>) -> Self {
         let dir = TempDir::with_prefix("squall-nginx-").expect("a temporary directory");
-        let port = ports::free();
         let scheme = if tls.is_some() { "https" } else { "http" };
         if let Some(tls) = &tls {
             fs::write(dir.path().join("server.pem"), &tls.certificate).expect("the certificate");

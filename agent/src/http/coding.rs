@@ -8,7 +8,7 @@ use squall_common::sample::Outcome;
 use std::io::{self, Read};
 
 /// A body that decodes to more is refused: a few kilobytes can hold gigabytes.
-const DECODED_MAX: u64 = 64 << 20;
+pub const DECODED_MAX: u64 = 64 << 20;
 
 /// Decodes `response.coded`; returns the decoded length. Keeps the bytes if `keep`.
 pub(super) fn decode(coding: Coding, response: &mut Response, keep: bool) -> Result<u64, Failure> {

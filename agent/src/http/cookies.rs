@@ -196,6 +196,9 @@ fn unix_seconds(text: &str) -> Option<i64> {
         }
     }
     let ((hour, minute, second), day, month, year) = (time?, day?, month?, year?);
+    if !(0..24).contains(&hour) || !(0..60).contains(&minute) || !(0..60).contains(&second) {
+        return None;
+    }
     // Days from the civil calendar: years begin in March, so leap days come last.
     let (shifted_year, shifted_month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let era = shifted_year.div_euclid(400);
@@ -269,6 +272,16 @@ mod tests {
         let many: Vec<String> = (0..200).map(|n| format!("n{n}=1; path=/")).collect();
         let jar = jar_of(&many.iter().map(String::as_str).collect::<Vec<_>>());
         assert_eq!(jar.cookies.len(), COOKIES_MAX);
+    }
+
+    #[test]
+    fn a_date_with_a_time_that_is_none_is_no_date() {
+        for date in
+            ["Wed, 21 Oct 2015 9223372036854775807:00:00 GMT", "Wed, 21 Oct 2015 24:00:00 GMT", "1 Jan 2030 0:0:-1"]
+        {
+            assert_eq!(unix_seconds(date), None, "{date}");
+        }
+        assert_eq!(unix_seconds("Wed, 21 Oct 2015 07:28:00 GMT"), Some(1_445_412_480));
     }
 
     #[test]

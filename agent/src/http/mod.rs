@@ -23,6 +23,8 @@ mod deadline;
 mod dns;
 mod facts;
 mod failure;
+#[doc(hidden)]
+pub mod foreign;
 mod h1;
 mod h2;
 mod pool;
