@@ -25,6 +25,7 @@ mod facts;
 mod failure;
 mod h1;
 mod h2;
+mod obtain;
 mod pool;
 mod proxy;
 mod redirect;
