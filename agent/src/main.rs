@@ -107,12 +107,7 @@ async fn serve_until_end(
     }
 }
 
-async fn session(
-    agent: &mut Agent,
-    controller: &Uri,
-    tls: &TlsFiles,
-    shutdown: watch::Receiver<bool>,
-) -> AgentEnd {
+async fn session(agent: &mut Agent, controller: &Uri, tls: &TlsFiles, shutdown: watch::Receiver<bool>) -> AgentEnd {
     let tune = |endpoint: Endpoint| {
         endpoint
             .connect_timeout(Duration::from_secs(5))

@@ -1,9 +1,9 @@
 //! A plan bundle → a run that is ready to start, or the reason why not.
 
+use crate::AgentOptions;
 use crate::ceiling::Exceeded;
 use crate::http::{Failure, PrepareError, TargetShared};
 use crate::secrets::{NoSecret, Secrets};
-use crate::session::AgentOptions;
 use crate::worker::{CompileError, CompiledPlan, Prepared, secrets_in_headers};
 use squall_common::interval::FlowTable;
 use squall_common::plan::LoadModel;

@@ -1,12 +1,13 @@
 //! Squall beside its peers on one machine, and its figures against their limits.
 //!
 //! - [`nginx`]: the server; [`clients`]: who is compared; [`process`]: what a run costs
-//! - [`measure`]: the measurements; [`snapshot`], [`start`]: two that need more
+//! - [`measure`]: the measurements; [`snapshot`], [`start`], [`floor`]: some that need more
 //! - [`table`]: what came of it
 //!
 //! A missing peer is named and left out; a missed limit is said and does not fail.
 
 mod clients;
+mod floor;
 mod measure;
 mod nginx;
 mod process;

@@ -2,6 +2,7 @@
 //! else the machine does falls on all of them.
 
 use crate::clients::{Client, Kind, Reported, squall_latency};
+use crate::floor;
 use crate::nginx::Nginx;
 use crate::process::{Ran, run_on};
 use crate::snapshot::{self, Size};
@@ -125,6 +126,7 @@ impl Bench {
         let clients = self.clients();
         let mut rows: Vec<Lateness> = Vec::new();
         for _ in 0..self.rounds {
+            self.floor(&mut rows)?;
             for client in &clients {
                 let Some(mut command) = client.open(&self.nginx.url(), RATE, CONNECTIONS, self.seconds) else {
                     continue;
@@ -135,12 +137,38 @@ impl Bench {
                 // A generator that says it was too late still has figures to show.
                 self.note(client, &ran);
                 if client.kind == Kind::Squall {
-                    push(&mut rows, client, "dispatch lag", squall_latency(&ran.stdout, "dispatch_lag"), per_s);
+                    push(
+                        &mut rows,
+                        client.kind.name(),
+                        &client.version,
+                        "dispatch lag",
+                        squall_latency(&ran.stdout, "dispatch_lag"),
+                        per_s,
+                    );
                 }
-                push(&mut rows, client, "response time", client.response_time(&ran.stdout), per_s);
+                push(
+                    &mut rows,
+                    client.kind.name(),
+                    &client.version,
+                    "response time",
+                    client.response_time(&ran.stdout),
+                    per_s,
+                );
             }
         }
         Ok(rows)
+    }
+
+    /// What a loop without a generator around it reads at the same rate in the same round.
+    fn floor(&mut self, rows: &mut Vec<Lateness>) -> io::Result<()> {
+        let before = self.nginx.status()?;
+        let late = floor::lateness(self.client_core, self.nginx.port(), RATE, CONNECTIONS, self.seconds);
+        let per_s = self.nginx.requests_since(before)? as f64 / self.seconds as f64;
+        match late {
+            Ok(late) => push(rows, "bare loop", "", "lateness", Some(late), per_s),
+            Err(error) => self.notes.push(format!("bare loop: {error}")),
+        }
+        Ok(())
     }
 
     /// Resident memory with many open connections, and with one.
@@ -208,14 +236,20 @@ impl Bench {
     }
 }
 
-fn push(rows: &mut Vec<Lateness>, client: &Client, what: &'static str, reported: Option<Reported>, per_s: f64) {
+fn push(
+    rows: &mut Vec<Lateness>,
+    client: &'static str,
+    version: &str,
+    what: &'static str,
+    reported: Option<Reported>,
+    per_s: f64,
+) {
     let Some(reported) = reported else { return };
-    let name = client.kind.name();
-    let place = match rows.iter().position(|row| row.client == name && row.what == what) {
+    let place = match rows.iter().position(|row| row.client == client && row.what == what) {
         Some(place) => place,
         None => {
-            let version = client.version.clone();
-            rows.push(Lateness { client: name, version, what, rounds: Vec::new(), requests_per_s: Vec::new() });
+            let version = version.to_owned();
+            rows.push(Lateness { client, version, what, rounds: Vec::new(), requests_per_s: Vec::new() });
             rows.len() - 1
         }
     };

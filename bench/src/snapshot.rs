@@ -28,6 +28,8 @@ pub struct Size {
     /// Of the median interval.
     pub bytes: usize,
     pub largest_bytes: usize,
+    /// The histograms of the median interval alone, as HdrHistogram V2 with deflate.
+    pub v2_bytes: usize,
     pub intervals: usize,
     pub histograms: usize,
 }
@@ -41,12 +43,15 @@ pub fn sizes(hlog: &[u8], samples: u64) -> Result<Size, Unreadable> {
         let count = series.latencies(Metric::ResponseTime).map_or(0, |latencies| latencies.count());
         if wanted.contains(&count) {
             histograms = histograms.max(series.metrics().count());
-            all.push(encoded_bytes(series, count));
+            let mut writer = SnapshotWriter::default();
+            let v2_bytes: usize = series.metrics().map(|(_, latencies)| writer.histogram(latencies).len()).sum();
+            all.push((encoded_bytes(series, count), v2_bytes));
         }
     }
     all.sort_unstable();
-    let largest_bytes = *all.last().ok_or(Unreadable::NoSuchInterval(samples))?;
-    Ok(Size { bytes: all[all.len() / 2], largest_bytes, intervals: all.len(), histograms })
+    let (largest_bytes, _) = *all.last().ok_or(Unreadable::NoSuchInterval(samples))?;
+    let (bytes, v2_bytes) = all[all.len() / 2];
+    Ok(Size { bytes, largest_bytes, v2_bytes, intervals: all.len(), histograms })
 }
 
 /// The successful series of every interval, by its start in µs.

@@ -174,8 +174,9 @@ impl Results {
             writeln!(out, "Memory at a constant {RATE}/s: {early:.1} MiB at 10 s, {late:.1} MiB at 60 s")?;
         }
         if let Some(size) = &self.snapshot {
-            let Size { bytes, largest_bytes, histograms, .. } = size;
-            writeln!(out, "Snapshot: {bytes} bytes ({largest_bytes} the largest) with {histograms} histograms")?;
+            let Size { bytes, largest_bytes, v2_bytes, histograms, .. } = size;
+            writeln!(out, "Snapshot: {bytes} bytes ({largest_bytes} the largest) with {histograms} histograms;")?;
+            writeln!(out, "  as HdrHistogram V2 these alone are {v2_bytes} bytes")?;
         }
         if !self.start_s.is_empty() {
             let all: Vec<String> = self.start_s.iter().map(|seconds| format!("{seconds:.2}")).collect();

@@ -3,10 +3,14 @@
 //! Reading foreign bytes never panics: every field is checked, and what is
 //! wrong is said by name.
 
+mod coder;
 mod foreign;
+mod packed;
+
+pub use packed::Damaged;
 
 use crate::histogram::{Latencies, ShapeMismatch};
-use crate::interval::{Flow, FlowKey, Health, IntervalSnapshot, Series, SeriesKey, SkipReason};
+use crate::interval::{Flow, FlowKey, Health, IntervalSnapshot, MAX_FLOWS, Series, SeriesKey, SkipReason};
 use crate::ledger::Ledger;
 use crate::plan::file::PlanSource;
 use crate::plan::{Metric, ScenarioId, StepId, TargetId};
@@ -28,6 +32,8 @@ pub enum Malformed {
     Histogram { metric: &'static str, reason: String },
     #[error("histogram of {metric}: {source}")]
     Shape { metric: &'static str, source: ShapeMismatch },
+    #[error(transparent)]
+    Packed(#[from] Damaged),
     #[error(transparent)]
     Share(#[from] InvalidShare),
     #[error("{field} appears twice")]
@@ -104,37 +110,38 @@ impl SnapshotWriter {
             first_interval: snapshot.first_interval,
             last_interval: snapshot.last_interval,
             flows: snapshot.flows.iter().map(|(key, flow)| write_flow(*key, flow)).collect(),
-            series: snapshot.series.iter().map(|(key, series)| self.series(*key, series)).collect(),
+            series: snapshot.series.iter().map(|(key, series)| write_series(*key, series)).collect(),
             health: Some(write_health(&snapshot.health)),
         }
     }
+}
 
-    fn series(&mut self, key: SeriesKey, series: &Series) -> proto::Series {
-        proto::Series {
-            scenario: key.flow.scenario.0.into(),
-            step: key.flow.step.0.into(),
-            target: key.flow.target.0.into(),
-            outcome_class: key.class.code(),
-            outcomes: code_counts(&series.outcomes),
-            statuses: series
-                .statuses
-                .iter()
-                .map(|(&status, &count)| proto::CodeCount { code: status.into(), count })
-                .collect(),
-            bytes_sent: series.bytes_sent,
-            bytes_received: series.bytes_received,
-            body_bytes: series.body_bytes,
-            decoded_body_bytes: series.decoded_body_bytes,
-            histograms: series
-                .metrics()
-                .map(|(metric, latencies)| proto::MetricHistogram {
-                    metric: metric.index() as u32,
-                    v2_deflate: self.histogram(latencies).into(),
-                    overflow: latencies.overflow(),
-                    sum_us: latencies.sum_us() as u64,
-                })
-                .collect(),
-        }
+fn write_series(key: SeriesKey, series: &Series) -> proto::Series {
+    proto::Series {
+        scenario: key.flow.scenario.0.into(),
+        step: key.flow.step.0.into(),
+        target: key.flow.target.0.into(),
+        outcome_class: key.class.code(),
+        outcomes: code_counts(&series.outcomes),
+        statuses: series
+            .statuses
+            .iter()
+            .map(|(&status, &count)| proto::CodeCount { code: status.into(), count })
+            .collect(),
+        bytes_sent: series.bytes_sent,
+        bytes_received: series.bytes_received,
+        body_bytes: series.body_bytes,
+        decoded_body_bytes: series.decoded_body_bytes,
+        histograms: series
+            .metrics()
+            .map(|(metric, latencies)| proto::MetricHistogram {
+                metric: metric.index() as u32,
+                v2_deflate: Vec::new().into(),
+                overflow: latencies.overflow(),
+                sum_us: latencies.sum_us() as u64,
+            })
+            .collect(),
+        packed: packed::pack(series.metrics().map(|(_, latencies)| latencies.histogram())).into(),
     }
 }
 
@@ -206,12 +213,24 @@ fn read_series(wire: &proto::Series) -> Result<Series, Malformed> {
     for entry in &wire.statuses {
         series.statuses.insert(narrow("status", entry.code)?, entry.count);
     }
+    if wire.histograms.len() > Metric::COUNT {
+        return Err(Malformed::OutOfRange { field: "histograms", value: wire.histograms.len() as u64 });
+    }
+    let packed = wire.histograms.iter().filter(|histogram| histogram.v2_deflate.is_empty()).count();
+    let mut unpacked = if packed > 0 { packed::unpack(&wire.packed, packed)? } else { Vec::new() }.into_iter();
     for histogram in &wire.histograms {
         let metric = *Metric::ALL
             .get(histogram.metric as usize)
             .ok_or(Malformed::OutOfRange { field: "metric", value: histogram.metric.into() })?;
-        *series.latencies_mut(metric) =
-            read_histogram(&histogram.v2_deflate, metric, histogram.overflow, histogram.sum_us)?;
+        if series.latencies(metric).is_some() {
+            return Err(Malformed::Twice { field: metric.name() });
+        }
+        let (overflow, sum_us) = (histogram.overflow, histogram.sum_us);
+        *series.latencies_mut(metric) = match histogram.v2_deflate.is_empty().then(|| unpacked.next()).flatten() {
+            Some(counts) => Latencies::from_parts(counts, overflow, sum_us.into())
+                .map_err(|source| Malformed::Shape { metric: metric.name(), source })?,
+            None => read_histogram(&histogram.v2_deflate, metric, overflow, sum_us)?,
+        };
     }
     Ok(series)
 }
@@ -220,6 +239,10 @@ pub fn read_snapshot(wire: &proto::Snapshot) -> Result<IntervalSnapshot, Malform
     let span = wire.last_interval.checked_sub(wire.first_interval);
     if span.is_none_or(|span| span > MAX_SPAN) {
         return Err(Malformed::OutOfRange { field: "last_interval", value: wire.last_interval.into() });
+    }
+    // Each has histograms of 200 KB, however few bytes they came in.
+    if wire.series.len() > (MAX_FLOWS + 1) * OutcomeClass::ALL.len() {
+        return Err(Malformed::OutOfRange { field: "series", value: wire.series.len() as u64 });
     }
     let mut snapshot = IntervalSnapshot::of(wire.first_interval);
     snapshot.last_interval = wire.last_interval;

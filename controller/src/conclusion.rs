@@ -2,8 +2,8 @@
 
 use crate::fleet::Member;
 use crate::frames::Frames;
-use crate::recovery;
 use crate::identity::transport::Transport;
+use crate::recovery;
 use crate::report::{AgentRecord, RunRecord};
 use crate::reporting;
 use crate::run::Outcome;

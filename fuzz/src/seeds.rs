@@ -132,6 +132,7 @@ fn controller_messages() -> Vec<(&'static str, FromController)> {
         seed: 42,
         shares: vec![proto::Share { weights: vec![2, 1, 0, 5], index: 1 }],
         arm_within_ms: 30_000,
+        keep_all: false,
     };
     let answer = proto::HeartbeatAnswer { t0_ns: 1, t1_ns: 2, t2_ns: 3, may_run_for_ms: 10_000 };
     vec![("prepare", FromController::Prepare(prepare)), ("heartbeat-answer", FromController::HeartbeatAnswer(answer))]

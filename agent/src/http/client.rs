@@ -11,6 +11,7 @@ use super::h1::conn::H1Conn;
 use super::h1::encode_head;
 use super::h1::round::{BODY_COPY_MAX, Measured, Round};
 use super::h2::{H2Pool, Handshaken};
+use super::obtain::DIALS_AT_ONCE;
 use super::pool::{Counters, Idle, OpenGuard, Slots, dealt};
 use super::redirect::{Hop, next_hop};
 use super::request::Request;
@@ -24,7 +25,7 @@ use squall_common::plan::{HttpVersion, Scheme};
 use squall_common::sample::{Outcome, PhaseTimes};
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout_at;
@@ -51,11 +52,15 @@ pub struct TargetClient {
     /// Whoever makes that first handshake; others wait for what it learns.
     learning: tokio::sync::Semaphore,
     /// This worker's part of `max_connections`.
-    limit: Option<u64>,
+    pub(super) limit: Option<u64>,
     /// Exchanges that had to wait for a connection slot.
     waited: Cell<u64>,
     slots: Slots,
-    idle: Idle,
+    pub(super) idle: Idle,
+    /// Turns to dial where connections are not limited.
+    pub(super) dials: Slots,
+    /// For dials that outlive the request they were begun for.
+    pub(super) own: Weak<Self>,
     pub(super) h2: H2Pool,
     counters: Rc<Counters>,
     addresses: RefCell<Addresses>,
@@ -111,7 +116,7 @@ impl TargetClient {
             (HttpVersion::Http2, _) => Some(Protocol::Http2),
             (HttpVersion::Auto, Scheme::Https) => None,
         };
-        Rc::new(Self {
+        Rc::new_cyclic(|own| Self {
             connectors: shared.tls.as_ref().map(TlsSetup::connectors),
             protocol: Cell::new(protocol),
             learning: tokio::sync::Semaphore::new(1),
@@ -119,6 +124,8 @@ impl TargetClient {
             waited: Cell::new(0),
             slots: Slots::new(limit),
             idle: Idle::default(),
+            dials: Slots::new(Some(DIALS_AT_ONCE)),
+            own: own.clone(),
             h2: H2Pool::new(limit.map(|limit| limit * streams)),
             counters: Rc::default(),
             addresses: RefCell::new(shared.names.read()),
@@ -297,7 +304,7 @@ impl TargetClient {
         let mut conn = match self.idle.take(&self.shared.policy, began_ns) {
             Some(conn) => conn,
             None => {
-                let conn = Box::pin(self.dial_h1(ask.due_ns, &mut attempt.phases)).await?;
+                let conn = Box::pin(self.obtain_h1(ask.due_ns, &mut attempt.phases)).await?;
                 sent_ns = now_ns();
                 conn
             }
@@ -377,7 +384,7 @@ impl TargetClient {
         Ok(protocol)
     }
 
-    async fn dial_h1(&self, due_ns: u64, phases: &mut PhaseTimes) -> Result<Box<H1Conn>, Failure> {
+    pub(super) async fn dial_h1(&self, due_ns: u64, phases: &mut PhaseTimes) -> Result<Box<H1Conn>, Failure> {
         let dialed = self.dial(Some(Protocol::Http1), due_ns, phases).await?;
         Ok(Box::new(H1Conn::new(dialed.stream, OpenGuard::new(&self.counters), now_ns(), due_ns)))
     }

@@ -27,6 +27,7 @@ mod failure;
 pub mod foreign;
 mod h1;
 mod h2;
+mod obtain;
 mod pool;
 mod proxy;
 mod redirect;

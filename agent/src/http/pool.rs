@@ -2,12 +2,14 @@
 //! and the idle ones.
 
 use super::h1::conn::H1Conn;
+use crate::clock::now_ns;
 use squall_common::plan::ConnectionPolicy;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
+use tokio::sync::Notify;
 
 /// Connections open now and ever, of one worker to one target.
 #[derive(Debug, Default)]
@@ -156,14 +158,19 @@ impl Drop for Place<'_> {
 /// Idle HTTP/1.1 connections, the last used on top: under falling load the rest
 /// grow old together and are closed.
 #[derive(Default)]
-pub(super) struct Idle(RefCell<VecDeque<Box<H1Conn>>>);
+pub(super) struct Idle {
+    conns: RefCell<VecDeque<Box<H1Conn>>>,
+    /// Requests that wait for one to become free.
+    waiting: Cell<usize>,
+    freed: Notify,
+}
 
 impl Idle {
     /// The last used connection that is still alive and allowed.
     #[inline]
     pub(super) fn take(&self, policy: &ConnectionPolicy, now_ns: u64) -> Option<Box<H1Conn>> {
         loop {
-            let mut conn = self.0.borrow_mut().pop_back()?;
+            let mut conn = self.conns.borrow_mut().pop_back()?;
             if is_fresh(&conn, policy, now_ns) && conn.stream.is_quiet() {
                 return Some(conn);
             }
@@ -174,13 +181,43 @@ impl Idle {
     #[inline]
     pub(super) fn put(&self, mut conn: Box<H1Conn>, policy: &ConnectionPolicy, now_ns: u64) {
         conn.idle_since_ns = now_ns;
-        let mut idle = self.0.borrow_mut();
+        let mut idle = self.conns.borrow_mut();
         if idle.front().is_some_and(|oldest| !is_fresh(oldest, policy, now_ns)) {
             idle.pop_front();
         }
         if policy.max_requests.is_none_or(|max| conn.requests < max) {
             idle.push_back(conn);
+            if self.waiting.get() > 0 {
+                self.freed.notify_one();
+            }
         }
+    }
+
+    /// A connection as soon as one is put back; who waits longest is asked first.
+    pub(super) async fn freed(&self, policy: &ConnectionPolicy) -> Box<H1Conn> {
+        let _waits = Waits::new(&self.waiting);
+        loop {
+            self.freed.notified().await;
+            if let Some(conn) = self.take(policy, now_ns()) {
+                return conn;
+            }
+        }
+    }
+}
+
+/// Counts one who waits, for as long as it does.
+struct Waits<'a>(&'a Cell<usize>);
+
+impl<'a> Waits<'a> {
+    fn new(waiting: &'a Cell<usize>) -> Self {
+        waiting.set(waiting.get() + 1);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
     }
 }
 

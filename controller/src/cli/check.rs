@@ -13,10 +13,11 @@ use squall_common::plan::Region;
 #[command(after_help = "\
 Examples:
   squall check plan.yaml
-  squall check plan.yaml --agents 4 --set load.rate=500/s")]
+  squall check plan.yaml --agents 4 --set load.rate=500/s
+  squall check http://localhost:8080/ --rate 200/s --ramp-up 30s --for 5m")]
 pub struct Args {
-    /// A plan file
-    #[arg(value_name = "PLAN")]
+    /// A plan file, or a URL
+    #[arg(value_name = "PLAN|URL")]
     plan: String,
     #[command(flatten)]
     overrides: Overrides,
@@ -29,17 +30,13 @@ pub struct Args {
     /// Print the preview as JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    quick: Quick,
 }
 
 /// Performs the command.
 pub fn perform(args: Args) -> Ended {
-    if args.plan.starts_with("http://") || args.plan.starts_with("https://") {
-        return Err(Failure::usage(format!(
-            "`{0}` is a URL, and `check` reads a plan: `squall init` writes one to begin with, `squall run {0}` needs none",
-            args.plan
-        )));
-    }
-    let bundle = plan_args::bundle(&args.plan, &args.overrides, &Quick::default())?;
+    let bundle = plan_args::bundle(&args.plan, &args.overrides, &args.quick)?;
     let loaded = plan_source::load(&bundle).map_err(Failure::usage)?;
     if !loaded.warnings.is_empty() {
         note(plan_source::show_warnings(&bundle, &loaded).trim_end());

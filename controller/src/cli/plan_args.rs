@@ -60,6 +60,12 @@ pub struct Quick {
     /// From the start of a request to its last byte, e.g. 5s
     #[arg(long, value_name = "TIME")]
     pub timeout: Option<String>,
+    /// Do not verify the target's certificate; the result shows it
+    #[arg(long)]
+    pub insecure: bool,
+    /// HTTP/2: agreed by ALPN on https, without asking on http
+    #[arg(long)]
+    pub http2: bool,
     /// What must hold, e.g. 'p99(response_time) < 250ms' (repeatable)
     #[arg(long = "slo", value_name = "LINE")]
     pub slos: Vec<String>,
@@ -78,7 +84,8 @@ impl Quick {
             &self.data,
             &self.timeout,
         ];
-        options.iter().any(|option| option.is_some()) || !self.headers.is_empty() || !self.slos.is_empty()
+        let switches = self.insecure || self.http2;
+        switches || options.iter().any(|option| option.is_some()) || !self.headers.is_empty() || !self.slos.is_empty()
     }
 }
 
@@ -157,6 +164,8 @@ pub fn bundle(plan: &str, overrides: &Overrides, quick: &Quick) -> Result<PlanBu
         data: quick.data.as_deref().map(data).transpose()?,
         timeout: quick.timeout,
         seed: None,
+        insecure: quick.insecure,
+        http2: quick.http2,
         slos: quick.slos,
         overrides: overrides.list(),
     };

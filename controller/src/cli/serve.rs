@@ -39,6 +39,11 @@ pub struct Args {
     data: PathBuf,
     #[command(flatten)]
     door: DoorArgs,
+    /// A target that plans may aim at (repeatable): api.example.com,
+    /// *.example.com, 10.0.0.0/8, each with an optional :PORT. Agents have lists
+    /// of their own; a plan must pass both [default: any]
+    #[arg(long = "allow-target", value_name = "PATTERN", value_delimiter = ',')]
+    allow_targets: Vec<Pattern>,
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {

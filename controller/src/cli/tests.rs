@@ -56,6 +56,24 @@ fn quick_flags_do_not_go_with_a_plan_file() {
 }
 
 #[test]
+fn check_takes_a_url_with_the_flags_of_run() {
+    for command in ["check", "run"] {
+        let line = format!("squall {command} https://127.0.0.1:1/ --rate 5/s --for 1s --insecure --http2");
+        assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
+    }
+    let quick = plan_args::Quick {
+        rate: Some("5/s".into()),
+        duration: Some("1s".into()),
+        insecure: true,
+        ..Default::default()
+    };
+    let bundle = plan_args::bundle("https://127.0.0.1:1/", &plan_args::Overrides::default(), &quick).unwrap();
+    assert!(crate::plan_source::load(&bundle).unwrap().plan.targets[0].tls.insecure);
+    let failure = plan_args::bundle("plan.yaml", &plan_args::Overrides::default(), &quick).unwrap_err();
+    assert!(failure.code == 2 && failure.text.contains("--set"), "{}", failure.text);
+}
+
+#[test]
 fn embedded_agents_are_dealt_over_regions() {
     let quick = plan_args::Quick { rate: Some("5/s".into()), duration: Some("1s".into()), ..Default::default() };
     let bundle = plan_args::bundle("http://127.0.0.1:1/", &plan_args::Overrides::default(), &quick).unwrap();

@@ -70,7 +70,6 @@ fn a_url_and_a_plan_mixed_up() {
     told.squall(&["run", "127.0.0.1:8080", "--rate", "5/s", "--for", "1s"]);
     told.squall(&["run", "127.0.0.1:8080"]);
     told.squall(&["run", "ftp://127.0.0.1/", "--rate", "5/s", "--for", "1s"]);
-    told.squall(&["check", "http://127.0.0.1:8080/"]);
     told.is_as_in("a_url_and_a_plan_mixed_up");
 }
 

@@ -35,7 +35,7 @@ impl Cluster for Refusing {
 
 /// Serves it for as long as the runtime lives; gives its URL. It knows no operators.
 fn refusing(runtime: &Runtime, code: refused::Code, reason: &str) -> String {
-    let refused = Refused { code: code.into(), reason: reason.to_owned() };
+    let refused = Refused { code: code.into(), reason: reason.to_owned(), ..Refused::default() };
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");

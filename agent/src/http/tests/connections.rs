@@ -1,3 +1,4 @@
+use super::super::obtain::DIALS_AT_ONCE;
 use super::*;
 use squall_common::sample::Outcome;
 use std::net::{IpAddr, Ipv4Addr};
@@ -218,5 +219,78 @@ fn a_name_is_looked_up_and_its_time_counts_only_when_a_connect_waited() {
         let (attempt, _) = fetch(&client, PATIENT).await;
         assert_eq!(attempt.outcome, Outcome::Ok);
         assert!(attempt.phases.dns_us.is_some());
+    });
+}
+
+/// A server that answers only when told, and how often it was asked.
+async fn told_client() -> (Rc<TargetClient>, Rc<tokio::sync::Semaphore>) {
+    let answers = Rc::new(tokio::sync::Semaphore::new(0));
+    let told = answers.clone();
+    let address = serve(move |_, mut peer| {
+        let told = told.clone();
+        async move {
+            while !peer.request().await.is_empty() {
+                told.acquire().await.unwrap().forget();
+                peer.send(HELLO).await;
+            }
+        }
+    })
+    .await;
+    (client_at(address).await, answers)
+}
+
+#[test]
+fn a_waiting_request_takes_a_connection_that_becomes_free_before_its_own() {
+    worker(async {
+        let (client, answers) = told_client().await;
+        let all_but_one: Vec<_> = (1..DIALS_AT_ONCE).map(|_| client.dials.try_acquire().unwrap()).collect();
+        let first = fetch_ok(&client);
+        let others = async {
+            while client.opened_total() == 0 {
+                tokio::task::yield_now().await;
+            }
+            let last = client.dials.acquire().await;
+            let more = async {
+                futures_util::future::join_all((0..3).map(|_| fetch_ok(&client))).await;
+            };
+            let free = async {
+                tokio::task::yield_now().await;
+                answers.add_permits(4);
+            };
+            tokio::join!(more, free);
+            drop(last);
+        };
+        tokio::join!(first, others);
+        drop(all_but_one);
+        // Dials whose turn came too late are not begun.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert_eq!(client.opened_total(), 1);
+    });
+}
+
+#[test]
+fn only_so_many_dials_go_on_at_a_time() {
+    worker(async {
+        let (client, answers) = told_client().await;
+        let many = DIALS_AT_ONCE as usize * 2;
+        answers.add_permits(many);
+        let all = futures_util::future::join_all((0..many).map(|_| fetch_ok(&client)));
+        all.await;
+        assert!(client.opened_total() <= many as u64 && client.dials.try_acquire().is_some());
+        let held: Vec<_> = (0..DIALS_AT_ONCE).map(|_| client.dials.try_acquire().unwrap()).collect();
+        assert!(client.dials.try_acquire().is_none());
+        drop(held);
+    });
+}
+
+#[test]
+fn a_request_whose_turn_to_dial_never_comes_times_out_connecting() {
+    worker(async {
+        let (client, _answers) = told_client().await;
+        let held: Vec<_> = (0..DIALS_AT_ONCE).map(|_| client.dials.try_acquire().unwrap()).collect();
+        let (attempt, _) = fetch(&client, IMPATIENT).await;
+        assert_eq!(attempt.outcome, Outcome::TimeoutConnect);
+        assert_eq!((client.opened_total(), attempt.sent_ns), (0, None));
+        drop(held);
     });
 }

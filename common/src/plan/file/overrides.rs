@@ -35,6 +35,10 @@ fn set_target(root: &mut Node, url: &str) -> Applied {
         .map(|targets| targets.entries().iter().map(|e| e.key.clone()).collect())
         .unwrap_or_default();
     match names.as_slice() {
+        // More is said of it than where it is: the rest stays.
+        [] if root.get("target").is_some_and(Node::is_map) => {
+            descend(root, Kind::Object(&PLAN), &["target", "url"], url, &place, "")
+        }
         [] => {
             let path = root.text_of("url").and_then(path_of_url).map(|path| Node::text(&path, &place));
             if let Value::Map(entries) = &mut root.value {

@@ -33,6 +33,10 @@ pub struct QuickPlan {
     pub timeout: Option<String>,
     /// `--seed`
     pub seed: Option<String>,
+    /// `--insecure`: certificates are not verified
+    pub insecure: bool,
+    /// `--http2`: by ALPN on https, without asking on http
+    pub http2: bool,
     /// `--slo`, any number
     pub slos: Vec<String>,
     /// `--set` and `--target`, as in [`PlanSource`]
@@ -73,7 +77,7 @@ impl QuickPlan {
         tree.add("name", &Place::flag("plan"), Node::text("quick", &url_place));
         // Without a scheme the caller means http, as with other tools.
         let url = if self.url.contains("://") { self.url.clone() } else { format!("http://{}", self.url) };
-        tree.add("url", &url_place, Node::text(&url, &url_place));
+        self.add_target(&mut tree, &url, &url_place);
         tree.flag("concurrency", "--users", self.users.as_deref());
         tree.flag("rate", "--rate", self.rate.as_deref());
         tree.flag("ramp_up_time", "--ramp-up", self.ramp_up.as_deref());
@@ -96,6 +100,32 @@ impl QuickPlan {
             tree.add("slo", &place, Node { value: Value::List(items), place: place.clone() });
         }
         Node::map(tree.entries, &Place::flag("the command line"))
+    }
+
+    /// A whole URL, unless more is said of the target than that.
+    fn add_target(&self, tree: &mut Tree, url: &str, place: &Place) {
+        if !self.insecure && !self.http2 {
+            return tree.add("url", place, Node::text(url, place));
+        }
+        let after_scheme = url.find("://").map_or(0, |at| at + 3);
+        let path_at = url[after_scheme..].find(['/', '?']).map_or(url.len(), |at| after_scheme + at);
+        let (origin, path) = url.split_at(path_at);
+        // As without these flags: `http://HOST?a=b` asks for `/?a=b`.
+        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+        tree.add("url", place, Node::text(&path, place));
+        let mut target = Tree { entries: Vec::new() };
+        target.add("url", place, Node::text(origin, place));
+        if self.http2 {
+            let place = Place::flag("--http2");
+            target.add("http", &place, Node::text("2", &place));
+        }
+        if self.insecure {
+            let place = Place::flag("--insecure");
+            let mut tls = Tree { entries: Vec::new() };
+            tls.add("insecure", &place, Node::plain("true", &place));
+            target.add("tls", &place, Node::map(tls.entries, &place));
+        }
+        tree.add("target", place, Node::map(target.entries, place));
     }
 
     fn add_headers(&self, tree: &mut Tree) {

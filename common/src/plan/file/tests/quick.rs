@@ -22,6 +22,24 @@ fn flags_are_a_plan() {
 }
 
 #[test]
+fn a_target_of_flags_is_the_one_of_the_url_and_more() {
+    let plain = QuickPlan { url: "https://h:81/path?x=1".to_owned(), ..quick() };
+    let more = QuickPlan { insecure: true, http2: true, ..plain.clone() };
+    let (plain, more) = (plain.load().unwrap().plan, more.load().unwrap());
+    assert!(more.warnings.is_empty());
+    let target = &more.plan.targets[0];
+    assert!(target.tls.insecure && target.http == HttpVersion::Http2);
+    assert_eq!((&target.host, target.port), (&plain.targets[0].host, plain.targets[0].port));
+    assert_eq!(more.plan.scenarios, plain.scenarios);
+    let elsewhere = vec![("target".to_owned(), "https://other".to_owned())];
+    let elsewhere = QuickPlan { url: "https://h?a".to_owned(), insecure: true, overrides: elsewhere, ..quick() };
+    let plan = elsewhere.load().unwrap().plan;
+    assert!(plan.targets[0].tls.insecure && plan.targets[0].host == "other");
+    assert_eq!(plan.scenarios[0].steps[0].path.as_literal().unwrap(), "/?a".as_bytes());
+    assert_eq!(load(&elsewhere.source()).unwrap().plan, plan);
+}
+
+#[test]
 fn binary_data_is_sent_as_it_is() {
     let quick = QuickPlan {
         data: Some(Bytes::from_static(&[0, 255, 1])),
