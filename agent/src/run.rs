@@ -5,7 +5,7 @@ use crate::health::{Throttling, resident_bytes};
 use crate::joiner::Joiner;
 use crate::prepare::Ready;
 use crate::uplink::{SpoolBroken, Uplink};
-use crate::worker::{self, FromWorker, Lane, Orders, Prepared, StopKind, WorkerEnd};
+use crate::worker::{self, Adoption, FromWorker, Lane, Orders, Prepared, StopKind, WorkerEnd};
 use squall_common::ledger::Ledger;
 use squall_proto as proto;
 use std::sync::Arc;
@@ -15,6 +15,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+/// A share that is taken over late begins so far ahead.
+const ADOPT_AHEAD: Duration = Duration::from_millis(200);
 /// Intervals under way from workers to the control thread.
 const WORKER_QUEUE: usize = 256;
 /// The lease that `Go` itself carries beyond the start; heartbeats renew it.
@@ -121,6 +123,29 @@ impl Run {
 
     pub fn is_started(&self) -> bool {
         self.start_ns.is_some()
+    }
+
+    /// Takes a lost agent's share over; the offset from which it is sent here.
+    /// `None`: there is no load any more that it could join.
+    pub fn adopt(&mut self, order: &proto::Adopt) -> Option<u64> {
+        let start_ns = self.start_ns.filter(|_| self.ends.is_empty())?;
+        let known = self.orders.borrow().adoptions.get(order.number.checked_sub(1)? as usize).map(|one| one.from_ns);
+        if known.is_some() || order.number as usize != self.orders.borrow().adoptions.len() + 1 {
+            return known;
+        }
+        let soonest_ns = (now_ns() + ADOPT_AHEAD.as_nanos() as u64).saturating_sub(start_ns);
+        let from_ns = order.from_ns.max(soonest_ns);
+        match Adoption::read(order, &self.prepared.plan, self.prepared.seed, from_ns) {
+            Ok(adoption) => {
+                self.orders.send_modify(|orders| orders.adoptions.push(Arc::new(adoption)));
+                tracing::info!(run = self.run_id, from_s = from_ns as f64 / 1e9, "takes a lost agent's share over");
+                Some(from_ns)
+            }
+            Err(error) => {
+                tracing::error!(run = self.run_id, error, "a share to take over cannot be read");
+                None
+            }
+        }
     }
 
     pub fn renew_lease(&self, until_ns: u64) {

@@ -203,6 +203,7 @@ impl<'a> Session<'a> {
                 self.stop(&stop).await;
                 Ok(())
             }
+            Some(Down::Adopt(order)) => self.adopt(&order).await,
             Some(Down::Release(release)) => {
                 tracing::info!(reason = release.reason, "released");
                 Err(AgentEnd::Released)
@@ -286,6 +287,14 @@ impl<'a> Session<'a> {
             self.arm = false;
             tracing::info!(run = go.run_id, in_ms = start_ns.saturating_sub(now_ns()) / 1_000_000, "load starts");
         }
+    }
+
+    async fn adopt(&mut self, order: &proto::Adopt) -> Step {
+        let Some(from_ns) = self.run_named(&order.run_id, order.epoch).and_then(|run| run.adopt(order)) else {
+            return Ok(());
+        };
+        let (run_id, epoch, number) = (order.run_id.clone(), order.epoch, order.number);
+        self.send(Up::Adopted(proto::Adopted { run_id, epoch, number, from_ns })).await
     }
 
     async fn stop(&mut self, stop: &proto::Stop) {

@@ -36,6 +36,14 @@ pub struct AgentMerge {
     pub limited: Vec<(u32, String)>,
 }
 
+impl AgentMerge {
+    /// CPU of its workers over their time, from 0 to 1.
+    pub fn busy(&self) -> f64 {
+        let available_us = self.health.wall_us * u64::from(self.health.workers);
+        self.health.worker_cpu_us as f64 / available_us.max(1) as f64
+    }
+}
+
 /// Counts of one interval over all agents.
 #[derive(Clone, Debug, Default)]
 pub struct IntervalRow {

@@ -6,16 +6,22 @@
 //! and a random value made for number 17 is the same on one agent or on forty.
 
 use crate::plan::{Load, Region};
+use crate::random::mix;
 use std::sync::Arc;
 
 /// Shares of a load finer than this are rounded to it.
 const MAX_DENOMINATOR: u64 = 1 << 20;
+/// Sets the draw inside a share apart from the one that made it.
+const DRAWN_ANEW: u32 = 0x5eed_0a11;
 
 /// The part of one load that one agent owns: `weights[index]` out of their sum.
+///
+/// A share may itself be split: then it is that part of the share it lies `within`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Share {
     weights: Arc<[u32]>,
     index: usize,
+    within: Option<Arc<Share>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,12 +42,22 @@ impl Share {
         if sum == 0 || sum > MAX_DENOMINATOR {
             return Err(InvalidShare::Denominator { sum });
         }
-        Ok(Self { weights, index })
+        Ok(Self { weights, index, within: None })
     }
 
     /// The whole load on one agent.
     pub fn whole() -> Self {
-        Self { weights: Arc::from([1]), index: 0 }
+        Self { weights: Arc::from([1]), index: 0, within: None }
+    }
+
+    /// The same part, of `whole` instead of the whole load.
+    pub fn within(self, whole: Share) -> Self {
+        Self { within: Some(Arc::new(whole)), ..self }
+    }
+
+    /// The share that this one is a part of, if not of the whole load.
+    pub fn parent(&self) -> Option<&Share> {
+        self.within.as_deref()
     }
 
     pub fn weights(&self) -> &[u32] {
@@ -67,6 +83,7 @@ impl Share {
 
     /// This share's part of a fixed count, by largest remainder.
     pub fn count_of(&self, total: u64) -> u64 {
+        let total = self.within.as_ref().map_or(total, |whole| whole.count_of(total));
         apportion(total, &self.weights)[self.index]
     }
 
@@ -84,6 +101,11 @@ impl Share {
     /// Users of different agents alternate as their counts allow, so that a
     /// ramp of users rises on all agents together.
     pub fn user_numbers(&self, total: u64) -> Vec<u64> {
+        if let Some(whole) = &self.within {
+            let all = whole.user_numbers(total);
+            let part = Self { within: None, ..self.clone() };
+            return part.user_numbers(all.len() as u64).into_iter().map(|place| all[place as usize]).collect();
+        }
         let counts = apportion(total, &self.weights);
         let own = u128::from(counts[self.index]);
         (0..counts[self.index])
@@ -117,12 +139,18 @@ impl Share {
         let (offset, width) = (self.offset() / divisor, self.numerator() / divisor);
         let stride = spread_stride(block);
         let owned = (0..block).filter(|place| (offset..offset + width).contains(&(place * stride % block))).collect();
-        Deal { block, owned }
+        Deal { block, owned, within: self.within.as_ref().map(|whole| Box::new(whole.deal())) }
     }
 
     /// Whether a point drawn uniformly from the 64-bit numbers falls to this
     /// share: independent thinning, under which a Poisson process stays one.
     pub fn owns_point(&self, point: u64) -> bool {
+        let point = match &self.within {
+            Some(whole) if !whole.owns_point(point) => return false,
+            // Where it stands inside the other share must not decide again: it is drawn anew.
+            Some(_) => mix(point, &[u64::from(DRAWN_ANEW)]),
+            None => point,
+        };
         let place = (u128::from(point) * u128::from(self.denominator())) >> 64;
         (u128::from(self.offset())..u128::from(self.offset() + self.numerator())).contains(&place)
     }
@@ -133,6 +161,8 @@ impl Share {
 pub struct Deal {
     block: u64,
     owned: Vec<u64>,
+    /// Numbers are dealt out of those of another deal.
+    within: Option<Box<Deal>>,
 }
 
 impl Deal {
@@ -140,11 +170,13 @@ impl Deal {
     pub fn number_of(&self, local: u64) -> Option<u64> {
         let width = self.owned.len() as u64;
         let (blocks, place) = (local.checked_div(width)?, local % width);
-        Some(blocks * self.block + self.owned[place as usize])
+        let number = blocks * self.block + self.owned[place as usize];
+        self.within.as_ref().map_or(Some(number), |whole| whole.number_of(number))
     }
 
     /// How many of the numbers below `end` are this share's.
     pub fn count_below(&self, end: u64) -> u64 {
+        let end = self.within.as_ref().map_or(end, |whole| whole.count_below(end));
         let (blocks, rest) = (end / self.block, end % self.block);
         blocks * self.owned.len() as u64 + self.owned.partition_point(|&place| place < rest) as u64
     }
@@ -287,6 +319,29 @@ mod tests {
         #[test]
         fn every_point_falls_to_exactly_one_share(weights in any_weights(), point in any::<u64>()) {
             prop_assert_eq!(shares(&weights).iter().filter(|share| share.owns_point(point)).count(), 1);
+        }
+
+        /// Nothing lost, nothing sent twice when a share is itself dealt out.
+        #[test]
+        fn the_parts_of_a_share_are_that_share(weights in any_weights(), parts in any_weights(), total in 0u64..1_000, point in any::<u64>()) {
+            for whole in shares(&weights) {
+                let within: Vec<Share> = shares(&parts).into_iter().map(|part| part.within(whole.clone())).collect();
+                let numbers = |share: &Share| {
+                    let deal = share.deal();
+                    (0..deal.count_below(total)).filter_map(|local| deal.number_of(local)).collect::<Vec<_>>()
+                };
+                let mut dealt: Vec<u64> = within.iter().flat_map(&numbers).collect();
+                dealt.sort_unstable();
+                prop_assert_eq!(dealt, numbers(&whole));
+                let mut users: Vec<u64> = within.iter().flat_map(|part| part.user_numbers(total.min(100))).collect();
+                users.sort_unstable();
+                let mut all = whole.user_numbers(total.min(100));
+                all.sort_unstable();
+                prop_assert_eq!(users, all);
+                let owners = within.iter().filter(|part| part.owns_point(point)).count();
+                prop_assert_eq!(owners, usize::from(whole.owns_point(point)));
+                prop_assert_eq!(within.iter().map(|part| part.count_of(total)).sum::<u64>(), whole.count_of(total));
+            }
         }
 
         #[test]

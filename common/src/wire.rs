@@ -273,12 +273,21 @@ pub fn read_snapshot(wire: &proto::Snapshot) -> Result<IntervalSnapshot, Malform
 }
 
 pub fn write_share(share: &Share) -> proto::Share {
-    proto::Share { weights: share.weights().to_vec(), index: share.index() as u32 }
+    proto::Share {
+        weights: share.weights().to_vec(),
+        index: share.index() as u32,
+        within: share.parent().map(|whole| Box::new(write_share(whole))),
+    }
 }
 
 /// The part an agent of weight zero gets is not sent as an empty list: it is a share that owns nothing.
 pub fn read_share(wire: &proto::Share) -> Result<Share, Malformed> {
-    Ok(Share::new(wire.weights.clone(), wire.index as usize)?)
+    let share = Share::new(wire.weights.clone(), wire.index as usize)?;
+    // Nesting is bounded by the decoder: prost reads no more than 100 levels.
+    Ok(match &wire.within {
+        Some(whole) => share.within(read_share(whole)?),
+        None => share,
+    })
 }
 
 /// A bundle as the plan reader takes it; both sides must read the same out of it.

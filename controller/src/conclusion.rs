@@ -133,7 +133,7 @@ fn holes(outcome: &Outcome, members: &[Member]) -> Vec<Hole> {
         agent: members[missing.agent].slot.clone(),
         region: members[missing.agent].region.to_string(),
         first_interval: missing.first_interval,
-        last_interval: None,
+        last_interval: missing.last_interval,
         reason: missing.reason.clone(),
         noticed_s: outcome.start_at_ns.map(|start| missing.noticed_ns.saturating_sub(start) as f64 / 1e9),
     };

@@ -31,6 +31,7 @@ pub mod run;
 pub mod service;
 pub mod store;
 mod submit;
+mod takeover;
 pub mod terminal;
 
 #[cfg(test)]

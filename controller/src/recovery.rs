@@ -7,10 +7,10 @@
 //! merged is not in here: it is counted from the stored snapshots.
 
 use crate::conclusion::Told;
-use crate::driver::{self, Start};
+use crate::driver::{self, Start, Taking};
 use crate::fleet::{Member, Shared};
 use crate::plan_source;
-use crate::run::Run;
+use crate::run::{Place, Run};
 use crate::store::{self, Store, StoreError, StoredRun};
 use prost::Message;
 use serde::{Deserialize, Serialize};
@@ -81,6 +81,14 @@ impl From<StoredTold> for Told {
     }
 }
 
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct StoredTaking {
+    lost: Place,
+    from_ns: u64,
+    takers: Vec<(Place, Vec<Vec<u8>>)>,
+    told: Vec<(Place, u64)>,
+}
+
 /// Where a run stands.
 #[derive(Serialize, Deserialize)]
 pub struct Drive {
@@ -89,18 +97,36 @@ pub struct Drive {
     /// Encoded, by member, one for each load.
     shares: Vec<Vec<Vec<u8>>>,
     pub told: Vec<StoredTold>,
+    takings: Vec<StoredTaking>,
     pub load_ended_ns: Option<u64>,
     pub started_at: SystemTime,
     written: Instants,
 }
 
 impl Drive {
-    pub fn of(run: &Run, start: &Start, told: &[Told], load_ended_ns: Option<u64>, started_at: SystemTime) -> Self {
+    pub fn of(
+        run: &Run,
+        start: &Start,
+        told: &[Told],
+        takings: &[Taking],
+        load_ended_ns: Option<u64>,
+        started_at: SystemTime,
+    ) -> Self {
         let shares = start.shares.iter();
+        let encode = |own: &Vec<squall_common::split::Share>| {
+            own.iter().map(|one| wire::write_share(one).encode_to_vec()).collect()
+        };
+        let takings = takings.iter().map(|taking| StoredTaking {
+            lost: taking.lost,
+            from_ns: taking.from_ns,
+            takers: taking.takers.iter().map(|(place, shares)| (*place, encode(shares))).collect(),
+            told: taking.told.clone(),
+        });
         Self {
             run: run.clone(),
             members: start.members.clone(),
-            shares: shares.map(|own| own.iter().map(|one| wire::write_share(one).encode_to_vec()).collect()).collect(),
+            shares: shares.map(encode).collect(),
+            takings: takings.collect(),
             told: told.iter().map(StoredTold::from).collect(),
             load_ended_ns,
             started_at,
@@ -118,6 +144,7 @@ pub(crate) struct Resumed {
     pub start: Start,
     pub drive: Drive,
     pub merge: RunMerge,
+    pub takings: Vec<Taking>,
     pub newest_interval: Option<u32>,
 }
 
@@ -156,6 +183,15 @@ fn read(store: &dyn Store, status: StoredRun) -> Result<Resumed, String> {
     let shares = drive.shares.iter().map(|own| own.iter().map(read_share).collect::<Result<Vec<_>, _>>());
     let shares = shares.collect::<Result<Vec<_>, _>>()?;
     let members = std::mem::take(&mut drive.members);
+    let takings = std::mem::take(&mut drive.takings).into_iter().map(|stored| {
+        let takers = stored
+            .takers
+            .iter()
+            .map(|(place, own)| Ok::<_, String>((*place, own.iter().map(read_share).collect::<Result<Vec<_>, _>>()?)));
+        let takers = takers.collect::<Result<_, _>>()?;
+        Ok::<_, String>(Taking { lost: stored.lost, from_ns: stored.from_ns, takers, told: stored.told })
+    });
+    let takings = takings.collect::<Result<_, _>>()?;
 
     let agents: Vec<_> = members.iter().map(|member| (member.slot.clone(), member.region.clone())).collect();
     let mut merge = RunMerge::new(Arc::new(loaded.plan.clone()), &agents);
@@ -170,7 +206,7 @@ fn read(store: &dyn Store, status: StoredRun) -> Result<Resumed, String> {
     drive.run = run;
     drive.load_ended_ns = drive.load_ended_ns.map(|ended| ended.saturating_add_signed(shift_ns));
     let start = Start { run_id: status.run_id.clone(), bundle, loaded, members, shares, status };
-    Ok(Resumed { start, drive, merge, newest_interval })
+    Ok(Resumed { start, drive, merge, takings, newest_interval })
 }
 
 /// Merges what is stored, each agent's snapshots in their order.

@@ -57,6 +57,8 @@ pub struct Limits {
     pub finish_grace: Duration,
     /// After a stop that does not wait for requests in flight.
     pub stop_now: Duration,
+    /// How long an agent may send load without a word from us.
+    pub lease: Duration,
 }
 
 impl Default for Limits {
@@ -66,6 +68,7 @@ impl Default for Limits {
             start_margin: Duration::from_secs(2),
             finish_grace: Duration::from_secs(15),
             stop_now: Duration::from_secs(5),
+            lease: Duration::from_secs(10),
         }
     }
 }
@@ -102,6 +105,11 @@ pub enum Event {
     Back {
         agent: Place,
         carries: bool,
+    },
+    /// The lost agent's share is sent by others from this offset on.
+    TakenOver {
+        lost: Place,
+        from_ns: u64,
     },
     /// Replaced, left, or its messages can't be read: nothing more will come.
     Gone {
@@ -143,6 +151,12 @@ pub enum Command {
     Dismiss {
         agent: Place,
     },
+    /// The others take the lost agent's share over, not before this instant: until
+    /// then it may still be sending.
+    TakeOver {
+        lost: Place,
+        not_before_ns: u64,
+    },
     Conclude(Outcome),
 }
 
@@ -151,6 +165,8 @@ pub enum Command {
 pub struct Missing {
     pub agent: Place,
     pub first_interval: u32,
+    /// `None`: to the end of the run.
+    pub last_interval: Option<u32>,
     pub reason: String,
     /// When it was noticed, on the controller's clock.
     pub noticed_ns: u64,
@@ -201,6 +217,8 @@ struct AgentTrack {
 struct Loss {
     reason: String,
     noticed_ns: u64,
+    /// Offset from the start at which others took its share over.
+    taken_over_ns: Option<u64>,
 }
 
 /// What a run is to do, as far as it bears on its life.
@@ -288,6 +306,14 @@ impl Run {
         self.agents.get(agent).is_some_and(|track| track.state != AgentState::Gone)
     }
 
+    /// Whether the agent sends load, as far as we know.
+    pub fn is_going(&self, agent: Place) -> bool {
+        let going = |track: &AgentTrack| {
+            matches!(track.state, AgentState::Going { last_sequence: None }) && track.missing.is_none()
+        };
+        self.agents.get(agent).is_some_and(going)
+    }
+
     /// Whether something is still to come from the agent.
     pub fn is_awaited(&self, agent: Place) -> bool {
         let waits = |track: &AgentTrack| {
@@ -345,6 +371,11 @@ impl Run {
                 let now = now || self.aborted.is_some();
                 self.stop(now_ns, now, reason, commands);
             }
+            Event::TakenOver { lost, from_ns } => {
+                if let Some(loss) = self.agents.get_mut(lost).and_then(|track| track.missing.as_mut()) {
+                    loss.taken_over_ns = Some(loss.taken_over_ns.map_or(from_ns, |before| before.max(from_ns)));
+                }
+            }
             Event::Tick | Event::Concluded => {}
         }
     }
@@ -367,8 +398,9 @@ impl Run {
         }
         let reason = format!("its load ended early ({ended_by})");
         if track.missing.is_none() {
-            track.missing = Some(Loss { reason, noticed_ns: now_ns });
-            self.go_on_without(now_ns, "an agent's load ended early", commands);
+            track.missing = Some(Loss { reason, noticed_ns: now_ns, taken_over_ns: None });
+            // It said itself that it sends no more.
+            self.go_on_without(now_ns, agent, now_ns, "an agent's load ended early", commands);
         }
     }
 
@@ -386,14 +418,16 @@ impl Run {
         let is_final = to == AgentState::Gone;
         let track = &mut self.agents[agent];
         track.state = to;
-        track.missing = Some(Loss { reason: reason.clone(), noticed_ns: now_ns });
+        track.missing = Some(Loss { reason: reason.clone(), noticed_ns: now_ns, taken_over_ns: None });
         if is_final {
             commands.push(Command::Dismiss { agent });
         }
         if self.stage == Stage::Preparing {
             self.aborted.get_or_insert(format!("the run never started: {}", Subject(agent, &reason)));
         } else {
-            self.go_on_without(now_ns, &format!("agent lost: {reason}"), commands);
+            // Whoever was silent for longer than its lease is quiet; another may not have heard that it is gone.
+            let quiet_ns = if is_final { now_ns.saturating_add(ns(self.limits.lease)) } else { now_ns };
+            self.go_on_without(now_ns, agent, quiet_ns, &format!("agent lost: {reason}"), commands);
         }
     }
 
@@ -437,9 +471,16 @@ impl Run {
         self.terms.on_agent_loss != OnAgentLoss::Fail && left >= self.terms.min_agents.max(1)
     }
 
-    fn go_on_without(&mut self, now_ns: u64, reason: &str, commands: &mut Vec<Command>) {
+    fn go_on_without(&mut self, now_ns: u64, lost: Place, quiet_ns: u64, reason: &str, commands: &mut Vec<Command>) {
         if !self.may_go_on() {
-            self.end_load_early(now_ns, reason, commands);
+            return self.end_load_early(now_ns, reason, commands);
+        }
+        let not_before_ns = quiet_ns.max(now_ns.saturating_add(ns(self.limits.start_margin)));
+        if self.terms.on_agent_loss == OnAgentLoss::Redistribute
+            && self.stage < Stage::Draining
+            && self.load_end_ns().is_some_and(|end| end > not_before_ns)
+        {
+            commands.push(Command::TakeOver { lost, not_before_ns });
         }
     }
 
@@ -564,8 +605,9 @@ impl Run {
         self.enter(Stage::Concluding, commands);
         let started = self.start_at_ns.is_some();
         let missing = self.agents.iter().enumerate().filter(|_| started).filter_map(|(agent, track)| {
-            let Loss { reason, noticed_ns } = track.missing.clone()?;
-            Some(Missing { agent, first_interval: track.next_interval, reason, noticed_ns })
+            let Loss { reason, noticed_ns, taken_over_ns } = track.missing.clone()?;
+            let last_interval = taken_over_ns.map(|from_ns| (from_ns / 1_000_000_000) as u32);
+            Some(Missing { agent, first_interval: track.next_interval, last_interval, reason, noticed_ns })
         });
         commands.push(Command::Conclude(Outcome {
             start_at_ns: self.start_at_ns,

@@ -134,7 +134,13 @@ fn a_lost_agent_stops_the_others_and_leaves_a_hole() {
     let ended = Event::Finished { agent: 0, last_sequence: 0, ended_by: "stopped".into() };
     let (_, commands) = run.step(8 * SECOND, ended);
     let outcome = outcome(&commands);
-    let missing = Missing { agent: 1, first_interval: 3, reason: "silent for 10 s".into(), noticed_ns: 7 * SECOND };
+    let missing = Missing {
+        agent: 1,
+        first_interval: 3,
+        last_interval: None,
+        reason: "silent for 10 s".into(),
+        noticed_ns: 7 * SECOND,
+    };
     assert_eq!(outcome.missing, [missing]);
     assert!(outcome.aborted.is_none() && outcome.stopped_early);
 }
@@ -188,6 +194,23 @@ fn a_plan_that_continues_goes_on_until_too_few_are_left() {
 }
 
 #[test]
+fn a_share_is_taken_over_only_when_the_lost_agent_surely_sends_no_more() {
+    let run = running_with(3, OnAgentLoss::Redistribute, 1);
+    let (run, commands) = run.step(5 * SECOND, silent(0));
+    let margin = 2 * SECOND;
+    assert_eq!(commands, [Command::TakeOver { lost: 0, not_before_ns: 5 * SECOND + margin }], "its lease is over");
+    let (run, _) = run.step(5 * SECOND, Event::TakenOver { lost: 0, from_ns: 6 * SECOND });
+    let (run, commands) = run.step(6 * SECOND, gone(1));
+    assert!(
+        !commands.iter().any(|command| matches!(command, Command::TakeOver { .. })),
+        "the load ends before its lease may"
+    );
+    let (_, commands) = run.step(13 * SECOND, finished(2, 0));
+    let missing = &outcome(&commands).missing;
+    assert_eq!((missing[0].last_interval, missing[1].last_interval), (Some(6), None));
+}
+
+#[test]
 fn what_continues_to_the_end_has_its_losses_accepted() {
     let run = running_with(2, OnAgentLoss::Continue, 1);
     let (_, commands) = feed(run, [(5 * SECOND, silent(0)), (12 * SECOND, finished(1, 0))]);
@@ -224,7 +247,8 @@ fn every_run_ends_once_and_no_command_goes_to_a_gone_agent() {
         let mut random = Random::at(seed, &[]);
         let agents = 1 + random.below(4) as usize;
         let offered = (random.below(4) > 0).then_some(Duration::from_secs(random.below(20)));
-        let on_agent_loss = [OnAgentLoss::Fail, OnAgentLoss::Continue][random.below(2) as usize];
+        let on_agent_loss =
+            [OnAgentLoss::Fail, OnAgentLoss::Continue, OnAgentLoss::Redistribute][random.below(3) as usize];
         let min_agents = 1 + random.below(3) as usize;
         let (mut run, mut commands) = Run::begin(
             0,
@@ -246,6 +270,7 @@ fn every_run_ends_once_and_no_command_goes_to_a_gone_agent() {
                         assert!(!whole || outcome.start_at_ns.is_some(), "seed {seed}: whole without a start");
                         assert!(!whole || !outcome.stopped_early, "seed {seed}: stopped without a reason");
                     }
+                    Command::TakeOver { lost, .. } => assert!(*lost < agents, "seed {seed}"),
                     Command::Enter(_) => {}
                 }
             }

@@ -130,7 +130,7 @@ fn controller_messages() -> Vec<(&'static str, FromController)> {
         plan_digest: bundle_digest(&bundle),
         bundle: Some(bundle),
         seed: 42,
-        shares: vec![proto::Share { weights: vec![2, 1, 0, 5], index: 1 }],
+        shares: vec![proto::Share { weights: vec![2, 1, 0, 5], index: 1, within: None }],
         arm_within_ms: 30_000,
         keep_all: false,
     };

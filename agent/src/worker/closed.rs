@@ -1,7 +1,7 @@
 //! The closed model: users loop, each turn begins when the user is ready.
 
-use super::Shop;
 use super::iteration::{self, End, Turn, User};
+use super::{Portion, Shop};
 use crate::clock::now_ns;
 use squall_common::interval::SkipReason;
 use squall_common::plan::{LoadId, LoadModel};
@@ -15,22 +15,22 @@ use std::time::Duration;
 const REST_NS: u64 = 10_000_000;
 
 /// Starts this worker's users of one closed load.
-pub fn begin(shop: &Rc<Shop>, load: LoadId) {
+pub fn begin(shop: &Rc<Shop>, load: LoadId, portion: &Portion) {
     match &shop.plan.load(load).model {
         LoadModel::Open { .. } => {}
         LoadModel::Closed { phases, pacing } => {
             let peak = u64::from(shop.plan.load(load).peak_users().unwrap_or(0));
-            for number in own_users(shop, load, peak) {
-                let spans = user_spans(phases, number);
-                let numbers = Numbers::Strided { next: number, step: peak };
+            for number in own_users(shop, portion, peak) {
+                let spans = portion.clip(user_spans(phases, number));
+                let numbers = Numbers::Strided { next: portion.first_number(number, peak), step: peak };
                 spawn_user(shop, load, spans, *pacing, numbers);
             }
         }
         LoadModel::SharedIterations { users, iterations, at_most, pacing } => {
-            let (first, count) = shop.share(load).iterations_of(*iterations, *users);
-            let own = own_users(shop, load, (*users).into());
+            let (first, count) = portion.share.iterations_of(*iterations, *users);
+            let own = own_users(shop, portion, (*users).into());
             // Workers without users get no iterations.
-            let lanes = u64::from(shop.lane.count).min(shop.share(load).count_of((*users).into())).max(1);
+            let lanes = u64::from(shop.lane.count).min(portion.share.count_of((*users).into())).max(1);
             let index = u64::from(shop.lane.index);
             if own.is_empty() || index >= lanes {
                 return;
@@ -48,7 +48,7 @@ pub fn begin(shop: &Rc<Shop>, load: LoadId) {
             }
         }
         LoadModel::PerUserIterations { users, iterations, at_most, pacing } => {
-            for number in own_users(shop, load, (*users).into()) {
+            for number in own_users(shop, portion, (*users).into()) {
                 let (first, end) = (number * iterations, (number + 1) * iterations);
                 let left = Rc::new(Remaining { shop: shop.clone(), load, next: Cell::new(first), end });
                 spawn_user(shop, load, whole(*at_most), *pacing, Numbers::Shared(left));
@@ -57,9 +57,9 @@ pub fn begin(shop: &Rc<Shop>, load: LoadId) {
     }
 }
 
-fn own_users(shop: &Shop, load: LoadId, users: u64) -> Vec<u64> {
+fn own_users(shop: &Shop, portion: &Portion, users: u64) -> Vec<u64> {
     let (index, count) = (shop.lane.index as usize, shop.lane.count as usize);
-    shop.share(load).user_numbers(users).into_iter().skip(index).step_by(count).collect()
+    portion.share.user_numbers(users).into_iter().skip(index).step_by(count).collect()
 }
 
 /// From the start to the time limit, if there is one.

@@ -18,6 +18,7 @@ mod gate;
 mod iteration;
 mod meter;
 mod open;
+mod portion;
 mod sample_log;
 mod secrets_now;
 #[cfg(test)]
@@ -25,6 +26,7 @@ mod tests;
 mod timers;
 
 pub use compiled::{CompileError, CompiledPlan, secrets_in_headers};
+pub use portion::{Adoption, Portion};
 
 use crate::ceiling::Budget;
 use crate::clock::now_ns;
@@ -36,7 +38,7 @@ use sample_log::SampleLog;
 use secrets_now::SecretsNow;
 use squall_common::interval::{FlowTable, IntervalSnapshot};
 use squall_common::ledger::Ledger;
-use squall_common::plan::{LoadId, LoadModel, Plan};
+use squall_common::plan::{LoadId, LoadModel, OnAgentLoss, Plan};
 use squall_common::sample::{Outcome, Sample};
 use squall_common::split::Share;
 use std::cell::{Cell, RefCell};
@@ -74,11 +76,13 @@ pub struct Prepared {
 }
 
 /// What a worker is told.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Orders {
     /// The common start, on this machine's monotonic clock.
     pub start_ns: Option<u64>,
     pub stop: Option<StopKind>,
+    /// In the order of their numbers; none is ever taken back.
+    pub adoptions: Vec<Arc<Adoption>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -361,13 +365,16 @@ fn open_shop(
 async fn run_loads(shop: &Rc<Shop>, orders: &mut watch::Receiver<Orders>) {
     tokio::task::spawn_local(tick(shop.clone()));
     for load in shop.plan.load_ids() {
-        match &shop.plan.load(load).model {
-            LoadModel::Open { .. } => open::begin(shop, load),
-            LoadModel::Closed { .. } | LoadModel::SharedIterations { .. } | LoadModel::PerUserIterations { .. } => {
-                closed::begin(shop, load);
-            }
-        }
+        begin(shop, load, &Portion::own(shop.share(load).clone()));
     }
+    if let (OnAgentLoss::Redistribute, Some(offered)) = (shop.plan.on_agent_loss, shop.plan.offered_for()) {
+        // Its own part may end before it has to take another's over.
+        let (stays, until_ns) = (shop.clone(), shop.meter.start_ns() + offered.as_nanos() as u64);
+        shop.spawn(async move {
+            let _ = stays.timers.sleep_until(until_ns).await;
+        });
+    }
+    let mut adopted = 0;
     if shop.tasks.get() == 0 {
         // Nothing of this load is this worker's: it reports empty intervals with the others.
         shop.spawn(async {});
@@ -385,7 +392,15 @@ async fn run_loads(shop: &Rc<Shop>, orders: &mut watch::Receiver<Orders>) {
             () = until(deadline) => return,
             () = shop.lease_lapsed.notified() => deadline = drained(deadline),
             changed = orders.changed() => {
-                let stop = if changed.is_err() { Some(StopKind::Now) } else { orders.borrow_and_update().stop };
+                let orders = orders.borrow_and_update();
+                let stop = if changed.is_err() { Some(StopKind::Now) } else { orders.stop };
+                for adoption in &orders.adoptions[adopted..] {
+                    for (load, portion) in shop.plan.load_ids().zip(&adoption.portions) {
+                        begin(shop, load, portion);
+                    }
+                }
+                adopted = orders.adoptions.len();
+                drop(orders);
                 match stop {
                     Some(StopKind::Now) => return,
                     Some(StopKind::Graceful) => {
@@ -395,6 +410,15 @@ async fn run_loads(shop: &Rc<Shop>, orders: &mut watch::Receiver<Orders>) {
                     None => {}
                 }
             }
+        }
+    }
+}
+
+fn begin(shop: &Rc<Shop>, load: LoadId, portion: &Portion) {
+    match &shop.plan.load(load).model {
+        LoadModel::Open { .. } => open::begin(shop, load, portion),
+        LoadModel::Closed { .. } | LoadModel::SharedIterations { .. } | LoadModel::PerUserIterations { .. } => {
+            closed::begin(shop, load, portion);
         }
     }
 }

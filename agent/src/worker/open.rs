@@ -1,11 +1,12 @@
 //! The open model: arrivals leave at their instants, whatever became of earlier ones.
 
 use super::iteration::{self, Turn, User};
-use super::{Lane, Shop};
+use super::{Lane, Portion, Shop};
 use crate::clock::now_ns;
 use squall_common::interval::SkipReason;
 use squall_common::plan::{LoadId, LoadModel, MaxInFlight, WhenFull};
 use squall_common::schedule::{Arrival, ArrivalSchedule};
+use squall_common::split::Share;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,12 +18,13 @@ const IDLE_USERS_KEPT: usize = 4_096;
 const SUSPICIOUS_LATENESS_NS: u64 = 1_000_000_000;
 
 /// Starts the pacer of one open load.
-pub fn begin(shop: &Rc<Shop>, load: LoadId) {
+pub fn begin(shop: &Rc<Shop>, load: LoadId, portion: &Portion) {
     let LoadModel::Open { arrivals, phases, max_in_flight } = &shop.plan.load(load).model else { return };
-    let schedule = ArrivalSchedule::new(phases, *arrivals, shop.seed, load, shop.share(load));
+    let whole = || ArrivalSchedule::new(phases, *arrivals, shop.seed, load, &portion.share);
+    let schedule = portion.schedule().unwrap_or_else(whole);
     let (lane, slots) = match max_in_flight {
         None => (Some(shop.lane), None),
-        Some(limit) => limited(shop, load, *limit),
+        Some(limit) => limited(shop, &portion.share, *limit),
     };
     let Some(lane) = lane else { return };
     let schedule = schedule.skip(lane.index as usize).step_by(lane.count as usize);
@@ -37,9 +39,9 @@ struct Slots {
 
 /// The worker's part of `max_in_flight`. Where there are fewer slots than
 /// workers, the first workers carry the load alone: one slot each.
-fn limited(shop: &Shop, load: LoadId, limit: MaxInFlight) -> (Option<Lane>, Option<Slots>) {
+fn limited(shop: &Shop, share: &Share, limit: MaxInFlight) -> (Option<Lane>, Option<Slots>) {
     // An agent that carries arrivals needs a slot to send them; Prepare warns where the limit is too small for that.
-    let of_agent = shop.share(load).count_of(limit.limit.into()).max(1);
+    let of_agent = share.count_of(limit.limit.into()).max(1);
     let lanes = Lane { index: shop.lane.index, count: (shop.lane.count).min(of_agent.min(u32::MAX.into()) as u32) };
     if lanes.index >= lanes.count {
         return (None, None);

@@ -103,7 +103,7 @@ fn prepared_from(source: &PlanSource, lease: Duration, ceilings: Ceilings) -> Ar
 
 /// Runs one worker; `stops` are sent so long after the start.
 fn carry(prepared: Arc<Prepared>, stops: &[(Duration, StopKind)]) -> Told {
-    let (orders, heard) = watch::channel(Orders { start_ns: Some(now_ns() + 20_000_000), stop: None });
+    let (orders, heard) = watch::channel(Orders { start_ns: Some(now_ns() + 20_000_000), ..Orders::default() });
     let (sender, mut receiver) = mpsc::channel(256);
     let worker = std::thread::spawn(move || run(prepared, Lane { index: 0, count: 1 }, heard, sender));
     for &(after, kind) in stops {

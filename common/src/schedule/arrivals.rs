@@ -30,6 +30,8 @@ pub struct Arrival {
 pub struct ArrivalSchedule {
     curve: Curve,
     process: Process,
+    /// Computed already, and next.
+    waiting: Option<Arrival>,
 }
 
 #[derive(Clone, Debug)]
@@ -60,7 +62,14 @@ impl ArrivalSchedule {
                 Process::Poisson(Poisson { share: share.clone(), seed, block: 0, random, at: 0.0, number: 0 })
             }
         };
-        Self { curve, process }
+        Self { curve, process, waiting: None }
+    }
+}
+
+impl ArrivalSchedule {
+    /// Leaves out the arrivals before `from_ns`.
+    pub fn wind_to(&mut self, from_ns: u64) {
+        self.waiting = self.find(|arrival| arrival.offset_ns >= from_ns);
     }
 }
 
@@ -100,6 +109,9 @@ impl Iterator for ArrivalSchedule {
     type Item = Arrival;
 
     fn next(&mut self) -> Option<Arrival> {
+        if let Some(waiting) = self.waiting.take() {
+            return Some(waiting);
+        }
         let (amount, number) = match &mut self.process {
             Process::Uniform { deal, next_local, end } => {
                 let number = deal.number_of(*next_local).filter(|number| number < end)?;
@@ -142,6 +154,19 @@ mod tests {
 
     fn any_arrivals() -> impl Strategy<Value = Arrivals> {
         prop_oneof![Just(Arrivals::Uniform), Just(Arrivals::Poisson)]
+    }
+
+    #[test]
+    fn a_schedule_wound_forward_has_the_rest_and_all_of_it() {
+        let phases = [phase(50.0, 150.0, 4.0)];
+        for arrivals in [Arrivals::Uniform, Arrivals::Poisson] {
+            let whole = ArrivalSchedule::new(&phases, arrivals, 7, LoadId(0), &Share::whole());
+            let mut rest = whole.clone();
+            rest.wind_to(2_000_000_000);
+            let expected: Vec<Arrival> = whole.filter(|arrival| arrival.offset_ns >= 2_000_000_000).collect();
+            assert!(expected.len() > 100);
+            assert_eq!(rest.collect::<Vec<_>>(), expected);
+        }
     }
 
     proptest! {

@@ -180,6 +180,7 @@ impl Session {
             }
             Message::NotArmed(refusal) => (refusal.run_id.clone(), refusal.epoch),
             Message::Snapshot(snapshot) => (snapshot.run_id.clone(), snapshot.epoch),
+            Message::Adopted(adopted) => (adopted.run_id.clone(), adopted.epoch),
             Message::Finished(finished) => (finished.run_id.clone(), finished.epoch),
         };
         let (own_epoch, inbox) = shared.route(slot, session, &run_id).ok_or(End::Closed)?;

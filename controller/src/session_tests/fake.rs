@@ -33,6 +33,7 @@ pub fn quick() -> Options {
             start_margin: Duration::from_millis(20),
             finish_grace: Duration::from_secs(2),
             stop_now: Duration::from_secs(1),
+            ..Limits::default()
         },
         silent_after: Duration::from_millis(600),
         ..Options::default()

@@ -94,3 +94,28 @@ fn a_plan_that_continues_still_fails_when_too_few_agents_are_left() {
     cluster.agent("agent-2").process.kill();
     running.ends_within(secs(40)).expect_exit(11).summary().expect_balanced();
 }
+
+#[test]
+fn a_lost_agents_share_is_taken_over_and_the_hole_has_an_end() {
+    let _place = machine::shared();
+    let regions = ["azure/eastus", "azure/eastus", "aws/us-west-2"];
+    let (nginx, mut cluster) = (Nginx::start(), Cluster::start(&regions));
+    let plan = "name: taken\nurl: /\nrate: 90/s\nhold_for: 30s\non_agent_loss: redistribute\n";
+    let mut running = cluster.run(run(plan).target(&nginx.url())).start();
+    running.until("load", secs(30), || nginx.served_so_far() >= 180);
+    cluster.agent("agent-2").process.kill();
+    let ended = running.ends_within(secs(70));
+    let summary = ended.expect_exit(0).summary();
+    let events = ended.file("events.jsonl");
+    assert!(events.contains("share_taken_over"), "{events}");
+    let hole = &summary.list("coverage.holes")[0];
+    let (first, last) = (hole["first_interval"].as_u64().unwrap(), hole["last_interval"].as_u64().unwrap());
+    assert!((1..=6).contains(&first) && (10..=22).contains(&last), "{hole:#?}");
+    // Its region took it over: from the hole's end on agent-1 sends twice its own.
+    let agents = summary.agents();
+    assert_eq!(agents["agent-3"].count("ledger.completed"), 900);
+    let taken = agents["agent-1"].count("ledger.completed") - 900;
+    assert!(taken.abs_diff((30 - last) * 30) <= 30, "{taken} taken over from second {last} on");
+    let (told, served) = (summary.count("coverage.completed"), nginx.stop().len() as u64);
+    assert!(told <= served && served - told <= 60, "told {told} of {served}");
+}

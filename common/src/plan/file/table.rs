@@ -38,7 +38,11 @@ pub(super) static PLAN: Object = Object {
         ),
         field("tags", TEXTS, "Words of your own, carried into results."),
         field("vars", TEXTS, "Named values for `{{name}}` anywhere in the plan; `--set name=value` changes one."),
-        field("target", Text, "Where requests go, e.g. `https://shop.example`. Short for one entry of `targets`."),
+        field(
+            "target",
+            Either(&[Text, Kind::Object(&TARGET)]),
+            "Where requests go, e.g. `https://shop.example`. Short for one entry of `targets`.",
+        ),
         field("targets", Map(&Either(&[Text, Kind::Object(&TARGET)])), "Where requests go, by name: a URL or a map."),
         field(
             "feeders",
