@@ -48,7 +48,6 @@ pub const FAULTS: &[Fault] = &[
         fault: "link cut, agent → controller",
         lasted: "4 s",
         inflict: |stage| cut(stage, &[Way::Up], SHORT),
-        most: Cost::ANamedHole,
         ..ORDINARY
     },
     Fault {
@@ -56,7 +55,6 @@ pub const FAULTS: &[Fault] = &[
         fault: "link cut, controller → agent",
         lasted: "4 s",
         inflict: |stage| cut(stage, &[Way::Down], SHORT),
-        most: Cost::ANamedHole,
         ..ORDINARY
     },
     Fault {
@@ -64,7 +62,6 @@ pub const FAULTS: &[Fault] = &[
         fault: "link cut, both ways",
         lasted: "4 s",
         inflict: |stage| cut(stage, &[Way::Up, Way::Down], SHORT),
-        most: Cost::ANamedHole,
         ..ORDINARY
     },
     Fault {
@@ -134,7 +131,6 @@ pub const FAULTS: &[Fault] = &[
         fault: "agent stands still (SIGSTOP)",
         lasted: "2 s",
         inflict: |stage| stand_still(stage, secs(2)),
-        most: Cost::ANamedHole,
         ..ORDINARY
     },
     Fault {
@@ -170,7 +166,6 @@ pub const FAULTS: &[Fault] = &[
         fault: "controller killed (kill -9), started again on the same store",
         lasted: "2 s",
         inflict: |stage| stage.restart_controller_after(secs(2)),
-        most: Cost::TheRun,
         ..ORDINARY
     },
     Fault {
@@ -186,7 +181,6 @@ pub const FAULTS: &[Fault] = &[
         lasted: "once",
         stage: intruders::with_recorded_join,
         inflict: intruders::replay_the_join,
-        most: Cost::ANamedHole,
         ..ORDINARY
     },
     Fault {
