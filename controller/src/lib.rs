@@ -35,3 +35,5 @@ pub mod terminal;
 
 #[cfg(test)]
 mod session_tests;
+#[cfg(test)]
+mod simulation;

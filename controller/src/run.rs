@@ -562,18 +562,27 @@ impl Run {
 
     fn conclude(&mut self, commands: &mut Vec<Command>) {
         self.enter(Stage::Concluding, commands);
+        commands.extend(self.outcome().map(Command::Conclude));
+    }
+
+    /// How it ended, once it has: said with the end, and again to a controller
+    /// that comes before the result is stored.
+    pub fn outcome(&self) -> Option<Outcome> {
+        if self.stage < Stage::Concluding {
+            return None;
+        }
         let started = self.start_at_ns.is_some();
         let missing = self.agents.iter().enumerate().filter(|_| started).filter_map(|(agent, track)| {
             let Loss { reason, noticed_ns } = track.missing.clone()?;
             Some(Missing { agent, first_interval: track.next_interval, reason, noticed_ns })
         });
-        commands.push(Command::Conclude(Outcome {
+        Some(Outcome {
             start_at_ns: self.start_at_ns,
             missing: missing.collect(),
             aborted: self.aborted.clone(),
             stopped_early: self.stopped_early,
             losses_accepted: self.terms.on_agent_loss != OnAgentLoss::Fail && !self.stopped_early,
-        }));
+        })
     }
 }
 
