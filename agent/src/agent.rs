@@ -7,6 +7,7 @@
 
 use crate::clock::now_ns;
 use crate::guard::Guard;
+use crate::lease::Lease;
 use crate::prepare::{CannotPrepare, Ready};
 use crate::run::{Run, RunSays};
 use crate::session::Session;
@@ -77,6 +78,7 @@ pub struct Agent {
     /// Where the controller's clock stands, and which clock that is.
     pub(crate) clock: Option<ClockEstimate>,
     pub(crate) clock_name: String,
+    pub(crate) lease: Lease,
     pub(crate) preparing: Option<Preparing>,
     pub(crate) run: Option<Run>,
     /// A refusal that no session has taken yet.
@@ -99,6 +101,7 @@ impl Agent {
             started_unix_ms,
             clock: None,
             clock_name: String::new(),
+            lease: Lease::default(),
             preparing: None,
             run: None,
             refusal: None,

@@ -4,6 +4,7 @@
 //! - [`prepare`]: a plan bundle → a run that is ready to start
 //! - [`run`]: one run's worker threads; [`joiner`]: their intervals → the agent's
 //! - [`uplink`]: intervals → numbered snapshots, kept in memory and [`spool`] until they are stored
+//! - [`lease`], [`outgoing`]: how long load may go on unheard; what is to be told, and how far that has come
 //! - [`guard`], [`ceiling`]: what plans may do here; [`secrets`]: values that never leave
 //! - [`worker`]: one core's share of the load; [`http`]: one exchange
 //! - [`dial`], [`tls_files`], [`reread`]: the way to the controller, and certificates that change
@@ -18,6 +19,11 @@ pub mod guard;
 mod health;
 pub mod http;
 mod joiner;
+// Pure rules of the protocol, public for the simulation that proves them.
+#[doc(hidden)]
+pub mod lease;
+#[doc(hidden)]
+pub mod outgoing;
 pub mod prepare;
 pub mod reread;
 mod run;

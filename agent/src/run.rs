@@ -3,6 +3,8 @@
 use crate::clock::now_ns;
 use crate::health::{Throttling, resident_bytes};
 use crate::joiner::Joiner;
+use crate::lease::Lease;
+use crate::outgoing::{Outgoing, Telling};
 use crate::prepare::Ready;
 use crate::uplink::{SpoolBroken, Uplink};
 use crate::worker::{self, Adoption, FromWorker, Lane, Orders, Prepared, StopKind, WorkerEnd};
@@ -19,8 +21,6 @@ use tokio::task::JoinSet;
 const ADOPT_AHEAD: Duration = Duration::from_millis(200);
 /// Intervals under way from workers to the control thread.
 const WORKER_QUEUE: usize = 256;
-/// The lease that `Go` itself carries beyond the start; heartbeats renew it.
-const FIRST_LEASE: Duration = Duration::from_secs(10);
 
 /// Worker threads of one run and the state of their results.
 pub struct Run {
@@ -33,23 +33,11 @@ pub struct Run {
     threads: Vec<JoinHandle<()>>,
     refreshes: JoinSet<()>,
     joiner: Joiner,
-    uplink: Uplink,
+    outgoing: Outgoing,
     throttling: Throttling,
     ready: usize,
     ends: Vec<WorkerEnd>,
     start_ns: Option<u64>,
-    /// The last word, once all workers have ended.
-    finished: Option<proto::Finished>,
-    finish: Said,
-    keep_all: bool,
-}
-
-/// How far the last word has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Said {
-    No,
-    Sent,
-    Heard,
 }
 
 /// What a run has to say to the controller.
@@ -59,12 +47,6 @@ pub enum RunSays {
     /// There may be more to tell: [`Run::tell`].
     More,
     Failed(String),
-}
-
-/// The next thing to be sent to the controller.
-pub enum Telling {
-    Snapshot(proto::Snapshot),
-    Finished(proto::Finished),
 }
 
 impl Run {
@@ -97,22 +79,19 @@ impl Run {
             threads,
             refreshes,
             joiner: Joiner::new(workers as usize),
-            uplink: Uplink::new(&order.run_id, slot, order.epoch, order.keep_all),
+            outgoing: Outgoing::new(&order.run_id, slot, order.epoch, order.keep_all),
             throttling: Throttling::default(),
             ready: 0,
             ends: Vec::new(),
             start_ns: None,
-            finished: None,
-            finish: Said::No,
-            keep_all: order.keep_all,
         })
     }
 
-    /// Load begins at `start_ns` on this machine's clock.
-    pub fn go(&mut self, start_ns: u64) {
+    /// Load begins at `start_ns` on this machine's clock, within the lease.
+    pub fn go(&mut self, start_ns: u64, lease: Lease) {
         self.start_ns = Some(start_ns);
         self.throttling.since_last_us();
-        self.renew_lease(start_ns + FIRST_LEASE.as_nanos() as u64);
+        self.renew_lease(lease);
         self.orders.send_modify(|orders| orders.start_ns = Some(start_ns));
     }
 
@@ -148,8 +127,8 @@ impl Run {
         }
     }
 
-    pub fn renew_lease(&self, until_ns: u64) {
-        self.prepared.lease_until_ns.store(until_ns, Ordering::Relaxed);
+    pub fn renew_lease(&self, lease: Lease) {
+        self.prepared.lease_until_ns.store(lease.until_ns(), Ordering::Relaxed);
     }
 
     /// The first stop may drain; one that says `now` cuts off.
@@ -161,42 +140,26 @@ impl Run {
         });
     }
 
-    pub fn acknowledge(&mut self, sequence: u64, finished: bool) {
-        self.uplink.acknowledge(sequence);
-        if finished && self.finished.is_some() {
-            self.finish = Said::Heard;
-        }
-    }
-
-    /// A new session: what is not stored by the controller behind it is told again.
-    pub fn rewind(&mut self, stored_sequence: u64) {
-        self.uplink.rewind(stored_sequence);
-        self.finish = Said::No;
-    }
-
-    /// Everything is told and stored, and nobody will ask for it again.
-    pub fn is_over(&self) -> bool {
-        self.is_told() && !self.keep_all
+    pub fn outgoing(&mut self) -> &mut Outgoing {
+        &mut self.outgoing
     }
 
     /// Everything is told and stored.
     pub fn is_told(&self) -> bool {
-        self.finish == Said::Heard && self.uplink.all_acknowledged()
+        self.outgoing.is_told()
     }
 
     /// Whether [`Run::tell`] has something.
     pub fn has_to_tell(&self) -> bool {
-        self.uplink.has_next() || (self.finished.is_some() && self.finish == Said::No)
+        self.outgoing.has_to_tell()
     }
 
-    /// What to send next: snapshots in their order, the totals last.
+    pub fn is_over(&self) -> bool {
+        self.outgoing.is_over()
+    }
+
     pub fn tell(&mut self) -> Option<Result<Telling, SpoolBroken>> {
-        if let Some(next) = self.uplink.next() {
-            return Some(next.map(Telling::Snapshot));
-        }
-        let finished = self.finished.as_ref().filter(|_| self.finish == Said::No)?;
-        self.finish = Said::Sent;
-        Some(Ok(Telling::Finished(finished.clone())))
+        self.outgoing.tell()
     }
 
     pub fn drain(&self) -> Duration {
@@ -220,7 +183,7 @@ impl Run {
                 FromWorker::Interval(snapshot) => {
                     self.joiner.push(worker as usize, snapshot);
                     self.take_intervals();
-                    if self.uplink.has_next() {
+                    if self.outgoing.has_snapshot() {
                         return RunSays::More;
                     }
                 }
@@ -229,10 +192,8 @@ impl Run {
                     self.joiner.finish(worker as usize);
                     self.take_intervals();
                     if self.joiner.all_done() {
-                        self.uplink.flush();
-                        let finished = self.totals();
-                        tracing::info!(run = finished.run_id, sent = finished.sent, "load ended");
-                        self.finished = Some(finished);
+                        let totals = self.totals();
+                        self.outgoing.finish(|uplink| numbered(totals, uplink));
                     }
                     return RunSays::More;
                 }
@@ -252,10 +213,11 @@ impl Run {
                 let share = (throttled * 100.0).round();
                 snapshot.health.generator_limited = Some(format!("its cgroup throttled it for {share} % of the time"));
             }
-            self.uplink.take(snapshot);
+            self.outgoing.take(snapshot);
         }
     }
 
+    /// But for what the snapshots' numbers say: [`numbered`].
     fn totals(&self) -> proto::Finished {
         let totals = self.ends.iter().fold(Ledger::default(), |mut sum, end| {
             sum += end.totals;
@@ -273,17 +235,10 @@ impl Run {
         let mut warnings: Vec<String> = self.ends.iter().flat_map(|end| end.errors.iter().cloned()).collect();
         warnings.sort();
         warnings.dedup();
-        let joined = self.uplink.joined_intervals();
-        if joined > 0 {
-            warnings.push(format!(
-                "{joined} seconds were joined with their neighbours while the controller took nothing: \
-                 every request is counted, some in a longer interval"
-            ));
-        }
         proto::Finished {
             run_id: self.run_id.clone(),
             epoch: self.epoch,
-            last_sequence: self.uplink.last_sequence(),
+            last_sequence: 0,
             planned: totals.planned,
             sent: totals.sent,
             skipped: totals.skipped,
@@ -308,9 +263,18 @@ impl Run {
             }
         }
     }
+}
 
-    /// Nanoseconds from now to the start; 0 when it has begun.
-    pub fn starts_in_ns(&self) -> u64 {
-        self.start_ns.map_or(0, |start_ns| start_ns.saturating_sub(now_ns()))
+/// The totals, with what became of the snapshots that they speak of.
+fn numbered(mut totals: proto::Finished, uplink: &Uplink) -> proto::Finished {
+    totals.last_sequence = uplink.last_sequence();
+    let joined = uplink.joined_intervals();
+    if joined > 0 {
+        totals.warnings.push(format!(
+            "{joined} seconds were joined with their neighbours while the controller took nothing: \
+             every request is counted, some in a longer interval"
+        ));
     }
+    tracing::info!(run = totals.run_id, sent = totals.sent, "load ended");
+    totals
 }

@@ -7,8 +7,9 @@
 
 use crate::agent::{Agent, AgentEnd, Preparing, made_ready, next_of};
 use crate::clock::now_ns;
+use crate::outgoing::Telling;
 use crate::prepare::prepare;
-use crate::run::{Run, RunSays, Telling};
+use crate::run::{Run, RunSays};
 use crate::worker::StopKind;
 use proto::agent_message::Message as Up;
 use proto::cluster_client::ClusterClient;
@@ -46,6 +47,8 @@ pub(crate) struct Session<'a> {
     unanswered: u32,
     /// All workers stand ready, and this controller has not been told.
     arm: bool,
+    /// A start on a clock that is not measured yet.
+    go: Option<proto::Go>,
 }
 
 /// How the loop goes on.
@@ -77,7 +80,9 @@ impl<'a> Session<'a> {
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
         let (up, outbound) = mpsc::channel(OUTBOUND_QUEUE);
-        let mut session = Self { agent, heartbeat: DEFAULT_HEARTBEAT, up, burst: 0, unanswered: 0, arm: false };
+        let mut session =
+            Self { agent, heartbeat: DEFAULT_HEARTBEAT, up, burst: 0, unanswered: 0, arm: false, go: None };
+        let hello_ns = now_ns();
         session.send(Up::Hello(session.agent.hello())).await?;
         let opening = async {
             let mut inbound = client.session(ReceiverStream::new(outbound)).await?.into_inner();
@@ -90,7 +95,7 @@ impl<'a> Session<'a> {
             .map_err(|status| turned_away(&status))?;
         match first {
             Some(proto::ControllerMessage { message: Some(Down::Welcome(welcome)) }) => {
-                session.be_welcome(welcome).await;
+                session.be_welcome(welcome, hello_ns).await;
                 Ok((session, inbound))
             }
             Some(proto::ControllerMessage { message: Some(Down::Refused(refused)) }) => Err(refusal(refused)),
@@ -100,7 +105,7 @@ impl<'a> Session<'a> {
     }
 
     /// Takes up what the last session left: a run that is still wanted goes on.
-    async fn be_welcome(&mut self, welcome: proto::Welcome) {
+    async fn be_welcome(&mut self, welcome: proto::Welcome, hello_ns: u64) {
         let agent = &mut *self.agent;
         agent.slot = welcome.slot;
         if welcome.heartbeat_ms > 0 {
@@ -122,7 +127,9 @@ impl<'a> Session<'a> {
             }
         }
         if let Some(run) = &mut agent.run {
-            run.rewind(welcome.stored_sequence);
+            agent.lease.welcomed(hello_ns);
+            run.renew_lease(agent.lease);
+            run.outgoing().rewind(welcome.stored_sequence);
             self.arm = run.is_armed() && !run.is_started();
         }
     }
@@ -190,12 +197,12 @@ impl<'a> Session<'a> {
             Some(Down::HeartbeatAnswer(answer)) => self.note_answer(&answer).await,
             Some(Down::Prepare(order)) => self.prepare(order).await,
             Some(Down::Go(go)) => {
-                self.go(&go);
+                self.go(go);
                 Ok(())
             }
             Some(Down::Ack(ack)) => {
                 if let Some(run) = self.run_named(&ack.run_id, ack.epoch) {
-                    run.acknowledge(ack.sequence, ack.finished);
+                    run.outgoing().acknowledge(ack.sequence, ack.finished);
                 }
                 Ok(())
             }
@@ -240,8 +247,12 @@ impl<'a> Session<'a> {
             None => self.agent.clock = Some(ClockEstimate::first(exchange)),
             Some(clock) => clock.observe(exchange),
         }
-        if let Some(run) = self.agent.run.as_ref().filter(|run| run.is_started() && run.starts_in_ns() == 0) {
-            run.renew_lease(answer.t0_ns + answer.may_run_for_ms * 1_000_000);
+        self.agent.lease.answered(answer.t0_ns, answer.may_run_for_ms);
+        if let Some(run) = &self.agent.run {
+            run.renew_lease(self.agent.lease);
+        }
+        if let Some(go) = self.go.take() {
+            self.go(go);
         }
         if self.arm {
             self.tell_armed().await?;
@@ -273,17 +284,26 @@ impl<'a> Session<'a> {
         agent.preparing = Some(Preparing { order, task });
         // Clocks drift and machines are suspended: every run measures anew.
         agent.clock = None;
-        self.arm = false;
+        (self.arm, self.go) = (false, None);
         self.burst = CLOCK_EXCHANGES;
         self.beat().await
     }
 
-    fn go(&mut self, go: &proto::Go) {
-        let Some(clock) = self.agent.clock else { return };
+    fn known_clock(&self) -> Option<ClockEstimate> {
+        self.agent.clock.filter(|clock| clock.exchanges >= CLOCK_EXCHANGES)
+    }
+
+    fn go(&mut self, go: proto::Go) {
+        let Some(clock) = self.known_clock() else {
+            // Of another controller than the one we armed for: it is not said again.
+            self.go = Some(go);
+            return;
+        };
         let start_ns = clock.to_ours(go.start_at_ns);
+        let lease = self.agent.lease;
         // Said again after a reconnect: it has begun long ago.
         if let Some(run) = self.run_named(&go.run_id, go.epoch).filter(|run| !run.is_started()) {
-            run.go(start_ns);
+            run.go(start_ns, lease);
             self.arm = false;
             tracing::info!(run = go.run_id, in_ms = start_ns.saturating_sub(now_ns()) / 1_000_000, "load starts");
         }
@@ -305,7 +325,9 @@ impl<'a> Session<'a> {
         }
         let Some(run) = agent.run.as_mut().filter(|run| run.run_id == stop.run_id) else { return };
         tracing::info!(run = run.run_id, reason = stop.reason, "stopping");
-        if run.is_started() && !stop.over {
+        // What is to start once the clock is known ends without a start, and says so.
+        let is_started = run.is_started() || self.go.take().is_some();
+        if is_started && !stop.over {
             run.stop(if stop.now { StopKind::Now } else { StopKind::Graceful });
         } else {
             agent.drop_run().await;
@@ -347,8 +369,7 @@ impl<'a> Session<'a> {
     }
 
     async fn tell_armed(&mut self) -> Step {
-        let known = self.agent.clock.filter(|clock| clock.exchanges >= CLOCK_EXCHANGES);
-        let (Some(run), Some(clock)) = (&self.agent.run, known) else { return Ok(()) };
+        let (Some(run), Some(clock)) = (&self.agent.run, self.known_clock()) else { return Ok(()) };
         let armed = proto::Armed {
             run_id: run.run_id.clone(),
             epoch: run.epoch,

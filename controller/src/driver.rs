@@ -118,6 +118,8 @@ pub(crate) async fn resume(shared: Arc<Shared>, resumed: Resumed, ends: Ends) {
     for (member, merged) in driver.start.members.iter().zip(driver.merge.agents()) {
         driver.shared.note_stored(&driver.start.run_id, &member.slot, member.epoch, merged.last_sequence);
     }
+    // What had ended, but whose result was not stored, has to be concluded again.
+    driver.outcome = driver.run.outcome();
     driver.event(Event::new("controller_resumed").with("stage", driver.run.stage().name())).await;
     driver.step(run::Event::Tick).await;
     driver.until_concluding(ends.inbox).await;
@@ -295,9 +297,14 @@ impl Driver {
                 self.told[place].finished = Some(finished);
                 // It was only out of reach.
                 self.told[place].lost = None;
+                // The agent forgets the run once it is acknowledged: what follows from its
+                // last word is written down with it, before it is said.
+                let event = run::Event::Finished { agent: place, last_sequence, ended_by };
+                let (run, commands) = self.run.clone().step(now_ns(), event);
+                self.run = run;
                 if self.save().await {
                     self.acknowledge(place, true);
-                    self.step(run::Event::Finished { agent: place, last_sequence, ended_by }).await;
+                    self.perform(commands).await;
                 }
             }
             // Sessions answer these by themselves.

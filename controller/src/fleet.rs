@@ -51,7 +51,8 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             limits: Limits::default(),
-            silent_after: Duration::from_secs(10),
+            // The lease, what two clocks drift apart meanwhile, and what an agent needs to notice its end.
+            silent_after: Duration::from_millis(10_500),
             heartbeat: Duration::from_secs(1),
             lease: Duration::from_secs(10),
             agents_keep_all: false,
@@ -208,6 +209,14 @@ impl State {
     }
 }
 
+fn superseded(slot: &str) -> squall_proto::Refused {
+    squall_proto::Refused {
+        code: squall_proto::refused::Code::Superseded.into(),
+        reason: format!("slot `{slot}` was taken over by an agent started later; give every agent a --slot of its own"),
+        leader: String::new(),
+    }
+}
+
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         // A panic elsewhere leaves whole values behind: every change is one assignment.
@@ -236,22 +245,19 @@ impl Shared {
         let mut state = self.lock();
         let (joined, session) = state.registry.join(hello, now_ns())?;
         let live = joined.run.as_ref().and_then(|run| state.live.get(run));
-        let carries = live.is_some() && joined.run.as_deref() == Some(carried.0) && joined.epoch == carried.1;
+        let carries = live.is_some() && joined.carries(carried.0, carried.1);
         let stored = live.map(|run| run.stored.get(&(joined.slot.clone(), joined.epoch)).copied().unwrap_or(0));
         // A new queue has room.
         let _ = outbox.try_send(Ok(welcome(&joined, stored.filter(|_| carries))));
         let returned = live.map(|run| run.inbox.clone());
         let old = state.links.insert(joined.slot.clone(), Link { session, outbox });
         if let (Some(old), Some(_)) = (old, joined.replaces) {
-            let superseded = squall_proto::Refused {
-                code: squall_proto::refused::Code::Superseded.into(),
-                reason: format!(
-                    "slot `{}` was taken over by an agent started later; give every agent a --slot of its own",
-                    joined.slot
-                ),
-                leader: String::new(),
-            };
-            let _ = old.outbox.try_send(Ok(message(controller_message::Message::Refused(superseded))));
+            // A hello may be overtaken by a later one of the same agent: whichever of its
+            // sessions it is on, it must not take this for another agent in its slot.
+            let _ = old.outbox.try_send(match joined.is_back {
+                true => Err(Status::unavailable("this agent has another session; connect again")),
+                false => Ok(message(controller_message::Message::Refused(superseded(&joined.slot)))),
+            });
         }
         let bereaved = joined.bereaved_run.as_ref();
         let told = bereaved.and_then(|(run, epoch)| Some((state.live.get(run)?.inbox.clone(), *epoch)));

@@ -36,3 +36,5 @@ pub mod terminal;
 
 #[cfg(test)]
 mod session_tests;
+#[cfg(test)]
+mod simulation;

@@ -66,10 +66,19 @@ pub struct Joined {
     pub epoch: u64,
     /// The session it takes the slot from, which must be closed.
     pub replaces: Option<SessionId>,
+    /// The very incarnation that filled the slot before: what it replaces is a session of its own.
+    pub is_back: bool,
     /// The run that an older incarnation of this slot was working for, and has now left, with its epoch.
     pub bereaved_run: Option<(String, u64)>,
     /// The run this very incarnation works for.
     pub run: Option<String>,
+}
+
+impl Joined {
+    /// Whether the run and epoch that its hello names are what it is still wanted for.
+    pub fn carries(&self, run_id: &str, run_epoch: u64) -> bool {
+        self.run.as_deref() == Some(run_id) && self.epoch == run_epoch
+    }
 }
 
 /// Why an agent was not let in.
@@ -123,6 +132,7 @@ impl Registry {
             Some(same) => (same.epoch, same.run.clone(), same.clock),
             None => (self.next_epoch, None, None),
         };
+        let is_back = same.is_some();
         let bereaved_run =
             if same.is_some() { None } else { before.and_then(|before| Some((before.run.clone()?, before.epoch))) };
         self.next_epoch = self.next_epoch.max(epoch + 1);
@@ -143,7 +153,7 @@ impl Registry {
             is_lost: false,
         };
         self.agents.insert(slot.clone(), agent);
-        Ok((Joined { slot, epoch, replaces, bereaved_run, run }, session))
+        Ok((Joined { slot, epoch, replaces, is_back, bereaved_run, run }, session))
     }
 
     /// `azure-eastus-1`: the region and the first number that is free, or the
@@ -262,6 +272,7 @@ mod tests {
         registry.disconnect("s", session);
         assert_eq!(registry.get("s").unwrap().state(), "disconnected");
         let (again, _) = registry.join(&hello("s", "01"), 1).unwrap();
+        assert!(again.is_back && !first.is_back);
         assert_eq!((again.epoch, again.bereaved_run), (first.epoch, None));
         assert_eq!(registry.get("s").unwrap().run.as_deref(), Some("run"));
     }

@@ -57,7 +57,7 @@ pub struct Limits {
     pub finish_grace: Duration,
     /// After a stop that does not wait for requests in flight.
     pub stop_now: Duration,
-    /// How long an agent may send load without a word from us.
+    /// How long an agent may send load without a word from us, and what clocks drift apart meanwhile.
     pub lease: Duration,
 }
 
@@ -68,7 +68,7 @@ impl Default for Limits {
             start_margin: Duration::from_secs(2),
             finish_grace: Duration::from_secs(15),
             stop_now: Duration::from_secs(5),
-            lease: Duration::from_secs(10),
+            lease: Duration::from_millis(10_500),
         }
     }
 }
@@ -363,7 +363,7 @@ impl Run {
                 let state = if was_going { AgentState::Silent } else { AgentState::Gone };
                 self.lose(now_ns, agent, state, reason, commands);
             }
-            Event::Back { agent, carries } => self.take_back(now_ns, agent, carries, commands),
+            Event::Back { agent, carries } => self.take_back(agent, carries, commands),
             Event::Gone { agent, reason } => self.lose(now_ns, agent, AgentState::Gone, reason, commands),
             Event::Failed { reason } => self.stop(now_ns, false, reason, commands),
             Event::StopRequested { now, reason } => {
@@ -432,7 +432,7 @@ impl Run {
     }
 
     /// A session stands again: what may have been said into the broken one is said once more.
-    fn take_back(&mut self, now_ns: u64, agent: Place, carries: bool, commands: &mut Vec<Command>) {
+    fn take_back(&mut self, agent: Place, carries: bool, commands: &mut Vec<Command>) {
         let Some(track) = self.agents.get_mut(agent) else { return };
         match track.state {
             AgentState::Arming if !carries => commands.push(Command::Prepare { agent }),
@@ -442,10 +442,9 @@ impl Run {
                 commands.push(Command::Prepare { agent });
             }
             AgentState::Armed { .. } => {}
-            AgentState::Going { .. } | AgentState::Silent if !carries => {
-                let reason = "came back without its share of the run".to_owned();
-                self.lose(now_ns, agent, AgentState::Gone, reason, commands);
-            }
+            // A process never loses its share and lives: somebody else speaks in its name, from a
+            // recording perhaps. The agent itself comes back, or its silence is noticed in the end.
+            AgentState::Going { .. } | AgentState::Silent if !carries => {}
             AgentState::Going { .. } | AgentState::Silent => {
                 if track.state == AgentState::Silent {
                     // Its snapshots and its last word say what is missing, if anything is.
@@ -603,19 +602,28 @@ impl Run {
 
     fn conclude(&mut self, commands: &mut Vec<Command>) {
         self.enter(Stage::Concluding, commands);
+        commands.extend(self.outcome().map(Command::Conclude));
+    }
+
+    /// How it ended, once it has: said with the end, and again to a controller
+    /// that comes before the result is stored.
+    pub fn outcome(&self) -> Option<Outcome> {
+        if self.stage < Stage::Concluding {
+            return None;
+        }
         let started = self.start_at_ns.is_some();
         let missing = self.agents.iter().enumerate().filter(|_| started).filter_map(|(agent, track)| {
             let Loss { reason, noticed_ns, taken_over_ns } = track.missing.clone()?;
             let last_interval = taken_over_ns.map(|from_ns| (from_ns / 1_000_000_000) as u32);
             Some(Missing { agent, first_interval: track.next_interval, last_interval, reason, noticed_ns })
         });
-        commands.push(Command::Conclude(Outcome {
+        Some(Outcome {
             start_at_ns: self.start_at_ns,
             missing: missing.collect(),
             aborted: self.aborted.clone(),
             stopped_early: self.stopped_early,
             losses_accepted: self.terms.on_agent_loss != OnAgentLoss::Fail && !self.stopped_early,
-        }));
+        })
     }
 }
 

@@ -240,6 +240,15 @@ fn another_controller_gives_the_agents_time_to_come_back() {
     assert_eq!(outcome(&commands).missing[0].reason, "did not finish in time");
 }
 
+#[test]
+fn a_controller_that_comes_before_the_result_is_stored_knows_how_the_run_ended() {
+    let (run, commands) = feed(running(2), [(5 * SECOND, silent(1)), (6 * SECOND, finished(0, 0))]);
+    let run = serde_json::from_slice::<Run>(&serde_json::to_vec(&run).unwrap()).unwrap();
+    let run = run.resume(7 * SECOND, 0, Duration::from_secs(15));
+    assert_eq!(run.outcome().as_ref(), Some(outcome(&commands)));
+    assert_eq!(running(1).outcome(), None);
+}
+
 /// Whatever comes in whatever order, a run ends once, and nobody who is gone is spoken to.
 #[test]
 fn every_run_ends_once_and_no_command_goes_to_a_gone_agent() {

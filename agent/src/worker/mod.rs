@@ -363,6 +363,8 @@ fn open_shop(
 /// Offers the load, then waits for what is in flight: until all is answered, the
 /// drain is over, or a stop says otherwise.
 async fn run_loads(shop: &Rc<Shop>, orders: &mut watch::Receiver<Orders>) {
+    // It may have run out while the start was waited for.
+    shop.refresh_lease();
     tokio::task::spawn_local(tick(shop.clone()));
     for load in shop.plan.load_ids() {
         begin(shop, load, &Portion::own(shop.share(load).clone()));

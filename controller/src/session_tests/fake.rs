@@ -158,6 +158,12 @@ impl FakeAgent {
         tokio::time::timeout(PATIENCE, ended).await.is_ok()
     }
 
+    /// Whether the controller ends the session at once, and asks for another.
+    pub async fn is_sent_back(&mut self) -> bool {
+        let next = tokio::time::timeout(PATIENCE, self.heard.message()).await.expect("an end in time");
+        next.is_err_and(|status| status.code() == tonic::Code::Unavailable)
+    }
+
     /// Whether nothing comes for a while.
     pub async fn hears_nothing(&mut self) -> bool {
         tokio::time::timeout(Duration::from_millis(200), self.heard.message()).await.is_err()

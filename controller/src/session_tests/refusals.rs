@@ -31,6 +31,16 @@ async fn a_newer_incarnation_supersedes_the_older() {
 }
 
 #[tokio::test]
+async fn a_hello_that_overtakes_another_of_the_same_agent_turns_nobody_away() {
+    let cluster = cluster();
+    let mut one = cluster.agent("s", "01").await;
+    let mut other = cluster.agent("s", "01").await;
+    assert_eq!(one.epoch, other.epoch);
+    assert!(one.is_sent_back().await, "it is to connect again, not to go away");
+    other.heartbeat("").await;
+}
+
+#[tokio::test]
 async fn another_protocol_is_refused_with_both_versions() {
     let cluster = cluster();
     let mut hello = hello("s", "01");
