@@ -168,7 +168,13 @@ impl Operator {
         use std::error::Error as _;
         let (mut operator, refusal) = Self::dial(url, access).await.map_err(NotReached::Failed)?;
         // Anything may listen there: ask once, where a broken answer can only mean that.
-        let Err(status) = operator.grpc.list_runs(ListRunsRequest { limit: 1 }).await else { return Ok(operator) };
+        let asked = operator.grpc.list_runs(ListRunsRequest { limit: 1 });
+        let answered = tokio::time::timeout(ANSWER_WITHIN, asked).await;
+        let answered = answered.map_err(|_| {
+            let why = format!("it answers nothing within {} s", ANSWER_WITHIN.as_secs());
+            NotReached::Failed(Failure::unreachable(&operator.name, &why))
+        })?;
+        let Err(status) = answered else { return Ok(operator) };
         if seat::is_standby(&status) {
             return Err(NotReached::Standby(status));
         }

@@ -20,11 +20,13 @@ use std::time::Duration;
 
 /// Live runs have this long to end once the controller is told to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(60);
+/// etcd has this long to hear that another controller may lead.
+const RESIGN_WITHIN: Duration = Duration::from_secs(10);
 
 /// Serves a controller for agents on other machines
 ///
 /// Ctrl-C stops live runs gracefully, then the controller; a second one ends it
-/// at once.
+/// at once. One of several controllers (--etcd) leaves its runs to the next instead.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -122,13 +124,22 @@ async fn asked_to_stop() {
 
 async fn stop_on_signal(leading: Leading) {
     asked_to_stop().await;
+    // Before anything is closed: a process that ends now would leave its lease to run out.
+    tokio::select! {
+        _ = leading.is_handed_over() => {}
+        () = tokio::time::sleep(RESIGN_WITHIN) => {}
+    }
     leading.stop_runs();
 }
 
 /// Ends once every run has, after the signal.
 async fn after_stop(leading: Leading) {
     asked_to_stop().await;
-    if leading.is_handed_over().await {
+    let handed_over = tokio::select! {
+        handed_over = leading.is_handed_over() => handed_over,
+        () = asked_to_stop() => true,
+    };
+    if handed_over {
         return;
     }
     if leading.live_runs() > 0 {
