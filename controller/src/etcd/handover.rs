@@ -20,7 +20,7 @@ pub fn index_of(run: &StoredRun) -> Value {
     })
 }
 
-fn of_index(run_id: &str, record: &ResultRecord) -> StoredRun {
+fn of_index(run_id: &str, own: &str, record: &ResultRecord) -> StoredRun {
     let text = |key: &str| record.summary.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     let count = |key: &str| record.summary.get(key).and_then(Value::as_u64).unwrap_or_default();
     let state = if text("state") == STATE_INTERRUPTED { STATE_INTERRUPTED } else { STATE_DONE };
@@ -34,7 +34,8 @@ fn of_index(run_id: &str, record: &ResultRecord) -> StoredRun {
         duration_s: record.summary.get("duration_s").and_then(Value::as_f64).unwrap_or_default(),
         sent: count("sent"),
         summary_json: String::new(),
-        kept_at: record.location.clone(),
+        // Ours, and not on our disk: nobody has it.
+        kept_at: Some(record.location.clone()).filter(|location| location != own).unwrap_or_default(),
     }
 }
 
@@ -82,7 +83,7 @@ pub fn bring_results(store: &dyn Store, own: &str, results: &[(String, ResultRec
         let there = store.run(run_id)?;
         let is_own =
             record.location == own && there.as_ref().is_some_and(|run| run.has_ended() && run.kept_at.is_empty());
-        let indexed = of_index(run_id, record);
+        let indexed = of_index(run_id, own, record);
         if !is_own && there.as_ref() != Some(&indexed) {
             store.update_run(&indexed)?;
         }

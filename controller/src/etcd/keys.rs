@@ -3,7 +3,7 @@
 //! ```text
 //! schema                            durable   {version}
 //! election/controller/LEASE         leased    {id, address, build}
-//! agents/REGION/SLOT                leased    who fills the slot; its mod revision is the epoch
+//! agents/REGION/SLOT                leased    who fills the slot, as its leader sees it
 //! runs/RUN/spec                     durable   written once
 //! runs/RUN/desired                  durable   what operators asked for
 //! runs/RUN/status                   durable

@@ -5,7 +5,8 @@
 //! is thin: `session` keeps the lease on a thread of its own, `connection` finds a
 //! member that answers, `watch` follows a prefix, `coordinator` and `term` are what
 //! a controller does with it: `stand` makes it leader or standby, `fenced` is the store of a
-//! leader, `handover` brings what an earlier leader left into its own.
+//! leader, `handover` brings what an earlier leader left into its own,
+//! `presence` shows the leader's agents to who looks into etcd.
 //!
 //! Locks and leases alone exclude nobody: a leader may be stopped for a minute and
 //! go on as if nothing had been. So every write names the leader's key and its
@@ -20,6 +21,7 @@ mod handover;
 mod keys;
 mod leadership;
 mod options;
+mod presence;
 mod records;
 mod retention;
 mod session;

@@ -62,7 +62,7 @@ pub struct CandidateRecord {
     pub build: String,
 }
 
-/// Who fills a slot. Written once by every incarnation: the revision of that write is its epoch.
+/// Who fills a slot. Written once by every incarnation, and by every leader it dials.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AgentRecord {
     pub incarnation: String,

@@ -6,6 +6,7 @@ use super::fenced::FencedStore;
 use super::handover;
 use super::leadership::{Fence, Leadership};
 use super::options;
+use super::presence;
 use super::term::Term;
 use crate::events::unix_ms;
 use crate::fleet::{Controller, Options};
@@ -158,8 +159,13 @@ impl Terms {
             Controller::start_under(right, Arc::new(fenced), options)
         });
         let controller = begun.await.unwrap_or_else(|panic| Err(StoreError::Failed(panic.to_string())))?;
-        let upkeep = upkeep(self.coordinator.clone(), term, self.store.clone(), self.address.clone());
-        let current = Current { controller: controller.clone(), mandate, upkeep: tokio::spawn(upkeep) };
+        let upkeep = upkeep(self.coordinator.clone(), term.clone(), self.store.clone(), self.address.clone());
+        let watched = controller.clone();
+        let upkeep = tokio::spawn(async move {
+            // The fleet's changes end with the term, old runs never do.
+            tokio::join!(upkeep, presence::vouch(&watched, &term));
+        });
+        let current = Current { controller: controller.clone(), mandate, upkeep };
         tracing::info!(runs = controller.live_runs(), "leads");
         self.standing.send_replace(Standing::Leads(controller));
         Ok(current)

@@ -1,6 +1,6 @@
 //! A leader that is gone, stands still or leaves costs a run nothing.
 
-use crate::support::client;
+use crate::support::{WITHIN, client};
 use rustix::process::Signal;
 use squall_proto::ListRunsRequest;
 use squall_proto::operator_client::OperatorClient;
@@ -57,11 +57,25 @@ fn a_leader_that_stood_still_for_longer_than_its_lease_does_nothing_after_it_wak
     assert!(!after.contains(" leads runs="), "{after}");
 }
 
+fn runtime() -> tokio::runtime::Runtime {
+    let built = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    built.expect("a runtime")
+}
+
+/// Waits for a key of etcd.
+async fn until_there(etcd: &Etcd, key: &str) {
+    let mut client = client(etcd, 0).await;
+    let found = async {
+        while client.get(key, None).await.expect("etcd answers").kvs().is_empty() {
+            tokio::time::sleep(WITHIN / 300).await;
+        }
+    };
+    tokio::time::timeout(WITHIN, found).await.unwrap_or_else(|_| panic!("there is no {key}"));
+}
+
 /// The terms of all writes of a run's status, in the order of their revisions.
 fn terms_of(etcd: &Etcd, run_id: &str) -> Vec<i64> {
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
-    runtime.block_on(async {
+    runtime().block_on(async {
         let mut client = client(etcd, 0).await;
         let key = format!("/squall/v1/default/runs/{run_id}/status");
         let mut revision = 0;
@@ -99,8 +113,7 @@ fn a_standby_names_the_leader_and_the_cli_follows() {
     let _place = machine::shared();
     let etcd = Etcd::single();
     let fleet = Controllers::start(&etcd, 2, &[]);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let refused = runtime.block_on(async {
+    let refused = runtime().block_on(async {
         let mut operator = OperatorClient::connect(fleet.url(1)).await.unwrap();
         operator.list_runs(ListRunsRequest { limit: 1 }).await.unwrap_err()
     });
@@ -116,6 +129,7 @@ fn a_run_that_ended_under_another_controller_is_listed_and_reported() {
     let _place = machine::shared();
     let (etcd, nginx) = (Etcd::single(), Nginx::start());
     let mut fleet = Controllers::start(&etcd, 2, &REGIONS[..1]);
+    runtime().block_on(until_there(&etcd, "/squall/v1/default/agents/azure/eastus/agent-1"));
     let mut running = fleet.run(run(SHORT_PLAN).target(&nginx.url())).start();
     let run_id = running.run_id();
     running.ends_within(secs(40)).expect_exit(0);
