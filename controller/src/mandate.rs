@@ -21,6 +21,7 @@ impl Mandate {
     }
 
     /// Of one of several, as long as `leads` says so.
+    #[cfg(any(test, feature = "etcd"))]
     pub fn while_leading(leads: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         Self { over: watch::Sender::new(false), leads: Some(Box::new(leads)) }
     }
@@ -41,6 +42,7 @@ impl Mandate {
     }
 
     /// Returns once it is over.
+    #[cfg(feature = "etcd")]
     pub async fn ended(&self) {
         // The sender is ours: this ends only with the mandate.
         let _ = self.over.subscribe().wait_for(|over| *over).await;

@@ -1,12 +1,13 @@
 //! Alone, or one of several controllers that share etcd.
 
 use super::failure::Failure;
-use super::output::note;
 use crate::fleet::{Controller, Options};
 use crate::seat::Seat;
 use crate::store::Store;
 use std::sync::Arc;
 
+#[cfg(feature = "etcd")]
+use super::output::note;
 #[cfg(feature = "etcd")]
 use crate::etcd::{EtcdArgs, Stand};
 
