@@ -59,6 +59,10 @@ pub enum AgentEnd {
         why: String,
         was_welcome: bool,
     },
+    /// The connection may stand, but nobody answers on it.
+    Silent {
+        why: String,
+    },
 }
 
 /// A plan being made ready beside the session.

@@ -61,7 +61,7 @@ impl ExitCode {
             AgentEnd::Drained => Some(Self::Drained),
             AgentEnd::Refused(_) => Some(Self::Refused),
             AgentEnd::Incompatible(_) => Some(Self::Incompatible),
-            AgentEnd::NotLeader(_) | AgentEnd::Lost { .. } => None,
+            AgentEnd::NotLeader(_) | AgentEnd::Lost { .. } | AgentEnd::Silent { .. } => None,
         }
     }
 }

@@ -6,6 +6,10 @@ use tonic::transport::Uri;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Where a controller was reached lately: load goes on for a load lease without one,
+/// and within it another may take over.
+const SOON_PAUSE: Duration = Duration::from_secs(1);
+const LATELY: Duration = Duration::from_secs(30);
 
 /// Controllers in the order to try them, and the pauses between attempts: short
 /// at first, doubling, each spread at random so that a fleet does not come back
@@ -63,6 +67,11 @@ impl Dialling {
         true
     }
 
+    /// The controller dialled last went silent, so it is not tried first.
+    pub fn turn(&mut self) {
+        self.place += 1;
+    }
+
     /// How long to wait before the next attempt, which goes to the next controller.
     pub fn pause_after(&mut self, why: &str, was_welcome: bool) -> Duration {
         let controller = self.current();
@@ -75,7 +84,9 @@ impl Dialling {
         self.followed = None;
         self.attempts += 1;
         let spread = 0.5 + Random::at(self.seed, &[self.attempts]).below(1_000) as f64 / 1_000.0;
-        let pause = self.pause.mul_f64(spread);
+        let longest =
+            if self.controllers.len() > 1 && self.unreached_for() < LATELY { SOON_PAUSE } else { LONGEST_PAUSE };
+        let pause = self.pause.min(longest).mul_f64(spread);
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         tracing::warn!(%controller, why, again_in_ms = pause.as_millis(), "no session with the controller");
         pause
@@ -116,8 +127,23 @@ mod tests {
     }
 
     #[test]
-    fn pauses_grow_to_their_limit_and_are_spread() {
+    fn one_that_went_silent_is_not_tried_first() {
         let mut dialling = two();
+        dialling.next_controller();
+        dialling.turn();
+        dialling.pause_after("silent", true);
+        assert_eq!(dialling.next_controller().host(), Some("b"));
+    }
+
+    #[test]
+    fn of_several_controllers_another_is_looked_for_soon() {
+        let mut dialling = two();
+        assert!((0..20).all(|_| dialling.pause_after("refused", false) <= SOON_PAUSE * 3 / 2));
+    }
+
+    #[test]
+    fn pauses_grow_to_their_limit_and_are_spread() {
+        let mut dialling = Dialling::new(vec![Uri::from_static("http://a:1")]);
         let pauses: Vec<Duration> = (0..20).map(|_| dialling.pause_after("refused", false)).collect();
         assert!(pauses[0] <= FIRST_PAUSE * 3 / 2 && pauses.iter().all(|pause| *pause <= LONGEST_PAUSE * 3 / 2));
         assert!(pauses[10..].windows(2).any(|pair| pair[0] != pair[1]));

@@ -87,6 +87,10 @@ async fn serve_until_end(
         }
         let pause = match end {
             AgentEnd::NotLeader(Some(leader)) if dialling.go_to(&leader) => continue,
+            AgentEnd::Silent { why } => {
+                dialling.turn();
+                dialling.pause_after(&why, true)
+            }
             AgentEnd::Lost { why, was_welcome } => dialling.pause_after(&why, was_welcome),
             _ => dialling.pause_after("the controller there does not lead", false),
         };

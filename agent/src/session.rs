@@ -25,6 +25,8 @@ use tonic::transport::Channel;
 /// Messages under way to the controller; snapshots wait in the uplink instead.
 const OUTBOUND_QUEUE: usize = 64;
 const WELCOME_WITHIN: Duration = Duration::from_secs(10);
+/// A process that is stopped takes connections and never answers: others are tried well within a load lease.
+const OPENED_WITHIN: Duration = Duration::from_secs(5);
 /// Exchanges before a clock offset is good enough to start by.
 const CLOCK_EXCHANGES: u32 = 8;
 const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(1);
@@ -89,7 +91,7 @@ impl<'a> Session<'a> {
             let first = inbound.message().await?;
             Ok::<_, tonic::Status>((inbound, first))
         };
-        let opened = session.agent.meanwhile(tokio::time::timeout(WELCOME_WITHIN, opening)).await;
+        let opened = session.agent.meanwhile(tokio::time::timeout(OPENED_WITHIN, opening)).await;
         let (inbound, first) = opened
             .map_err(|_| not_welcome("the controller sent no welcome in time"))?
             .map_err(|status| turned_away(&status))?;
@@ -227,7 +229,7 @@ impl<'a> Session<'a> {
 
     async fn beat_or_give_up(&mut self) -> Step {
         if self.unanswered >= SILENT_HEARTBEATS {
-            return Err(lost(format!("no answer to {SILENT_HEARTBEATS} heartbeats")));
+            return Err(AgentEnd::Silent { why: format!("no answer to {SILENT_HEARTBEATS} heartbeats") });
         }
         self.unanswered += 1;
         self.beat().await

@@ -161,6 +161,10 @@ impl Driver {
             Err(error) => Err(StoreError::Failed(error.to_string())),
         };
         let Err(error) = stored else { return true };
+        if !self.shared.mandate.holds() {
+            // Another controller decides what becomes of the run.
+            return false;
+        }
         tracing::error!(run = %self.start.run_id, %error, "the run's state cannot be stored");
         // Nothing is said that is not written down, but for the end of it all.
         let failed = run::Event::Failed { reason: format!("its state cannot be stored: {error}") };
@@ -175,7 +179,7 @@ impl Driver {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut ticks = 0u32;
         let mut batch = Vec::with_capacity(BATCH);
-        while self.outcome.is_none() {
+        while self.outcome.is_none() && self.shared.mandate.holds() {
             tokio::select! {
                 taken = inbox.recv_many(&mut batch, BATCH) => {
                     if taken > 0 {
@@ -578,9 +582,15 @@ impl Driver {
         done.unwrap_or_else(|panic| Err(StoreError::Failed(panic.to_string())))
     }
 
+    /// Leaves the run to the controller that leads now.
+    fn leave(self) {
+        tracing::warn!(run = %self.start.run_id, "left to another controller");
+        self.shared.leave_run(&self.start.run_id);
+    }
+
     async fn conclude(mut self) {
+        let Some(outcome) = self.outcome.take() else { return self.leave() };
         let concluded_ns = now_ns();
-        let outcome = self.outcome.take().unwrap_or_default();
         let material = conclusion::Material {
             run_id: self.start.run_id.clone(),
             started_at: self.started_at,
@@ -614,6 +624,9 @@ impl Driver {
                 (status, Some(StoreError::Failed(stored.err().map_or(reason, |error| error.to_string()))))
             }
         };
+        if !self.shared.mandate.holds() {
+            return self.leave();
+        }
         if let Some(error) = error {
             tracing::error!(run = %run_id, %error, "the result is not stored whole");
         }

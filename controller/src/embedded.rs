@@ -26,7 +26,7 @@ async fn serve(dialer: Dialer, options: AgentOptions, shutdown: watch::Receiver<
     let mut agent = Agent::new(options);
     loop {
         let end = agent.session(dialer.channel(), shutdown.clone()).await;
-        if !matches!(end, AgentEnd::Lost { was_welcome: true, .. }) {
+        if !matches!(end, AgentEnd::Lost { was_welcome: true, .. } | AgentEnd::Silent { .. }) {
             agent.end().await;
             return end;
         }
@@ -90,7 +90,12 @@ impl Embedded {
     /// Why an agent ended while it was still needed, once one has.
     pub async fn agent_ended(&mut self) -> String {
         match self.agents.join_next().await {
-            Some(Ok(AgentEnd::Refused(why) | AgentEnd::Incompatible(why) | AgentEnd::Lost { why, .. })) => why,
+            Some(Ok(
+                AgentEnd::Refused(why)
+                | AgentEnd::Incompatible(why)
+                | AgentEnd::Lost { why, .. }
+                | AgentEnd::Silent { why },
+            )) => why,
             Some(Ok(AgentEnd::Released | AgentEnd::Drained | AgentEnd::NotLeader(_))) => {
                 "an agent ended before the run did".to_owned()
             }

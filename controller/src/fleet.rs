@@ -6,6 +6,7 @@
 
 use crate::driver;
 use crate::identity::transport::Transport;
+use crate::mandate::Mandate;
 use crate::recovery;
 use crate::registry::{Agent, Introduction, Joined, NotJoined, Registry, SessionId};
 use crate::run::Limits;
@@ -63,6 +64,14 @@ impl Default for Options {
 }
 
 impl Options {
+    /// For a controller of several: agents keep what another one would need, and
+    /// carry on for as long as an election and a takeover may take.
+    #[cfg(feature = "etcd")]
+    pub fn of_several(self) -> Self {
+        let lease = Duration::from_secs(20);
+        Self { agents_keep_all: true, lease, silent_after: lease, ..self }
+    }
+
     /// For agents in this very process: no network stands between us, so they start sooner.
     pub fn embedded() -> Self {
         let mut options = Self { transport: Transport::InProcess, ..Self::default() };
@@ -145,6 +154,7 @@ pub struct Controller {
 pub(crate) struct Shared {
     pub store: Arc<dyn Store>,
     pub options: Options,
+    pub mandate: Arc<Mandate>,
     state: Mutex<State>,
     /// Counts changes of the fleet, for those who wait for agents.
     changes: watch::Sender<u64>,
@@ -158,9 +168,19 @@ pub(crate) fn message(message: controller_message::Message) -> ControllerMessage
 impl Controller {
     /// Starts a controller on a store, and goes on with the runs that a controller before it left behind.
     pub fn start(store: Arc<dyn Store>, options: Options) -> Result<Self, StoreError> {
+        Self::start_under(Arc::new(Mandate::of_one()), store, options)
+    }
+
+    /// As [`Controller::start`], for one of several: it acts only while the mandate holds.
+    pub(crate) fn start_under(
+        mandate: Arc<Mandate>,
+        store: Arc<dyn Store>,
+        options: Options,
+    ) -> Result<Self, StoreError> {
         let registry = Registry::new(crate::events::unix_ms());
         let state = State { registry, links: BTreeMap::new(), live: BTreeMap::new() };
-        let shared = Arc::new(Shared { store, options, state: Mutex::new(state), changes: watch::Sender::new(0) });
+        let (state, changes) = (Mutex::new(state), watch::Sender::new(0));
+        let shared = Arc::new(Shared { store, options, mandate, state, changes });
         recovery::take_over(&shared)?;
         tokio::spawn(watch_for_silence(Arc::downgrade(&shared)));
         Ok(Self { shared })
@@ -168,6 +188,22 @@ impl Controller {
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    pub(crate) fn leads(&self) -> bool {
+        self.shared.mandate.holds()
+    }
+
+    /// Ends the sessions and leaves the runs to another controller, without a word
+    /// to anyone about them: agents dial again.
+    #[cfg(feature = "etcd")]
+    pub(crate) fn step_down(&self) {
+        self.shared.mandate.end();
+        let links = std::mem::take(&mut self.shared.lock().links);
+        for link in links.into_values() {
+            // One that reads nothing now finds its session closed with its next message.
+            let _ = link.outbox.try_send(Err(Status::unavailable("this controller leads no longer; connect again")));
+        }
     }
 
     pub fn options(&self) -> Options {
@@ -309,7 +345,7 @@ impl Shared {
         t1_ns: u64,
     ) -> Option<HeartbeatAnswer> {
         let mut state = self.lock();
-        if !state.registry.hear(slot, session, t1_ns) {
+        if !self.mandate.holds() || !state.registry.hear(slot, session, t1_ns) {
             return None;
         }
         let run = state.registry.get(slot).and_then(|agent| agent.run.as_deref());
@@ -322,7 +358,7 @@ impl Shared {
     /// Any other message is a sign of life too. `None`: the session counts no longer.
     pub fn route(&self, slot: &str, session: SessionId, run_id: &str) -> Option<(u64, Option<mpsc::Sender<Input>>)> {
         let mut state = self.lock();
-        if !state.registry.hear(slot, session, now_ns()) {
+        if !self.mandate.holds() || !state.registry.hear(slot, session, now_ns()) {
             return None;
         }
         let (epoch, run) = state.registry.get(slot).map(|agent| (agent.epoch, agent.run.clone()))?;
@@ -338,6 +374,9 @@ impl Shared {
 
     /// Sends to the incarnation with this epoch; `false`: it is not there, or does not read.
     pub fn send(&self, slot: &str, epoch: u64, command: controller_message::Message) -> bool {
+        if !self.mandate.holds() {
+            return false;
+        }
         let state = self.lock();
         let is_there = state.registry.get(slot).is_some_and(|agent| agent.epoch == epoch);
         is_there && state.links.get(slot).is_some_and(|link| link.outbox.try_send(Ok(message(command))).is_ok())
@@ -360,6 +399,11 @@ impl Shared {
         state.live.remove(run_id);
         drop(state);
         self.fleet_changed();
+    }
+
+    /// Another controller goes on with the run.
+    pub fn leave_run(&self, run_id: &str) {
+        self.lock().live.remove(run_id);
     }
 
     /// The updates of a live run from now on.

@@ -6,7 +6,8 @@
 //! must survive, `recovery` goes on with it,
 //! [`identity`] decides who may come in. [`embedded`] is all of it in one process, by the same code.
 //! A run that has ended becomes a record (`conclusion`), the record a
-//! [`report`]. [`cli`] is what people touch. `etcd` lets several controllers share a fleet.
+//! [`report`]. [`cli`] is what people touch. `etcd` lets several controllers share a
+//! fleet: `mandate` is their right to act, [`seat`] their place.
 
 mod bundle;
 pub mod cli;
@@ -21,6 +22,7 @@ mod frames;
 pub mod identity;
 pub mod in_process;
 mod live;
+mod mandate;
 mod plan_source;
 pub mod preview;
 mod recovery;
@@ -28,6 +30,7 @@ pub mod registry;
 pub mod report;
 mod reporting;
 pub mod run;
+pub mod seat;
 pub mod service;
 pub mod store;
 mod submit;

@@ -18,6 +18,7 @@
 
 pub mod binaries;
 pub mod cluster;
+pub mod controllers;
 pub mod etcd;
 pub mod hlog;
 pub mod machine;

@@ -41,6 +41,7 @@ impl Failure {
             // The controller's own words, which say how to be let in.
             Code::Unauthenticated | Code::PermissionDenied => Self::usage(status.message()),
             Code::FailedPrecondition => Self::aborted(status.message()),
+            Code::Unavailable if crate::seat::is_standby(status) => Self::aborted(status.message()),
             Code::Unavailable => Self::unreachable(controller, "the connection broke"),
             Code::Unimplemented => Self::aborted(format!(
                 "the controller at {controller} does not know this command: run the same version on both"

@@ -103,7 +103,7 @@ async fn watch_again(
                 note("the controller is back");
                 return Ok(updates);
             }
-            Err(status) if is_passing(&status) && looked_since.elapsed() < LOOK_FOR => {}
+            Err(status) if is_passing(&status) && looked_since.elapsed() < LOOK_FOR => operator.move_on(&status).await,
             Err(status) => return Err(operator.failure(&status)),
         }
     }

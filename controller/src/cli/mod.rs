@@ -12,6 +12,7 @@ mod door;
 mod failure;
 mod follow;
 mod init;
+mod leading;
 mod output;
 mod plan_args;
 mod report;

@@ -39,8 +39,8 @@ pub struct Args {
     plan: String,
     #[command(flatten)]
     overrides: Overrides,
-    /// Run on the agents of this controller
-    #[arg(long, value_name = "URL", env = "SQUALL_CONTROLLER")]
+    /// Run on the agents of this controller; of several, all of them with commas
+    #[arg(long, value_name = "URL,…", env = "SQUALL_CONTROLLER")]
     controller: Option<String>,
     #[command(flatten)]
     access: Access,

@@ -3,13 +3,14 @@
 use super::door::{Door, DoorArgs};
 use super::failure::{self, Ended, Failure};
 use super::output::note;
-use crate::fleet::{Controller, Options};
+use crate::cli::leading::{Leading, LeadingArgs};
+use crate::fleet::Options;
 use crate::identity::accept;
 use crate::identity::audit::{self, Audit};
 use crate::identity::gate::Gate;
 use crate::identity::transport::Transport;
 use crate::service;
-use crate::store::{EmbeddedStore, StoreError};
+use crate::store::{EmbeddedStore, Store, StoreError};
 use squall_common::allow::{AllowList, Pattern};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -19,17 +20,20 @@ use std::time::Duration;
 
 /// Live runs have this long to end once the controller is told to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(60);
+/// etcd has this long to hear that another controller may lead.
+const RESIGN_WITHIN: Duration = Duration::from_secs(10);
 
 /// Serves a controller for agents on other machines
 ///
 /// Ctrl-C stops live runs gracefully, then the controller; a second one ends it
-/// at once.
+/// at once. One of several controllers (--etcd) leaves its runs to the next instead.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   squall serve
   squall serve --listen 0.0.0.0:7700 --tls-cert squall-certs/controller.pem \\
-    --tls-key squall-certs/controller.key --tls-ca squall-certs/ca.pem")]
+    --tls-key squall-certs/controller.key --tls-ca squall-certs/ca.pem
+  squall serve --etcd http://10.0.0.1:2379,http://10.0.0.2:2379 --advertise http://10.0.0.5:7700")]
 pub struct Args {
     /// Address and port
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7700", value_parser = address)]
@@ -44,6 +48,8 @@ pub struct Args {
     /// of their own; a plan must pass both [default: any]
     #[arg(long = "allow-target", value_name = "PATTERN", value_delimiter = ',')]
     allow_targets: Vec<Pattern>,
+    #[command(flatten)]
+    leading: LeadingArgs,
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {
@@ -78,8 +84,8 @@ pub async fn perform(args: Args) -> Ended {
     if !args.allow_targets.is_empty() {
         options.allow = AllowList::of(args.allow_targets);
     }
-    let controller =
-        Controller::start(Arc::new(store), options).map_err(|error| Failure::internal(error.to_string()))?;
+    let store: Arc<dyn Store> = Arc::new(store);
+    let leading = Leading::begin(args.leading, &format!("{scheme}://{address}"), store, options).await?;
     note(&format!(
         "controller on {scheme}://{address}, runs kept in {}\n\
          agents:  squall-agent --controller {scheme}://{address} --region cloud/region\n\
@@ -89,14 +95,14 @@ pub async fn perform(args: Args) -> Ended {
     if door.transport == Transport::Insecure {
         note("insecure: anyone who reaches this address can start load, and every result will say so");
     }
-    let shutdown = stop_on_signal(controller.clone());
+    let shutdown = stop_on_signal(leading.clone());
     let gate = Gate::new(door.trust, door.tokens, Some(audit));
     let connections = accept::connections(listener, door.certificates);
-    let served = service::router(&controller, gate).serve_with_incoming_shutdown(connections, shutdown);
+    let served = service::router(leading.seat(), gate).serve_with_incoming_shutdown(connections, shutdown);
     tokio::select! {
         served = served => served.map_err(|error| Failure::internal(format!("the controller failed: {error}")))?,
         // Open streams (agents, watchers) would keep a graceful end waiting for ever.
-        () = after_stop(controller) => {}
+        () = after_stop(leading) => {}
     }
     Ok(failure::OK)
 }
@@ -116,19 +122,31 @@ async fn asked_to_stop() {
     }
 }
 
-async fn stop_on_signal(controller: Controller) {
+async fn stop_on_signal(leading: Leading) {
     asked_to_stop().await;
-    controller.stop_runs(false, "the controller was stopped");
+    // Before anything is closed: a process that ends now would leave its lease to run out.
+    tokio::select! {
+        _ = leading.is_handed_over() => {}
+        () = tokio::time::sleep(RESIGN_WITHIN) => {}
+    }
+    leading.stop_runs();
 }
 
 /// Ends once every run has, after the signal.
-async fn after_stop(controller: Controller) {
+async fn after_stop(leading: Leading) {
     asked_to_stop().await;
-    if controller.live_runs() > 0 {
+    let handed_over = tokio::select! {
+        handed_over = leading.is_handed_over() => handed_over,
+        () = asked_to_stop() => true,
+    };
+    if handed_over {
+        return;
+    }
+    if leading.live_runs() > 0 {
         note("stopping live runs (again: stop now)");
     }
     let ended = async {
-        while controller.live_runs() > 0 {
+        while leading.live_runs() > 0 {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };

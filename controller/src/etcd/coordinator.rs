@@ -35,6 +35,8 @@ pub struct KnownRun {
     pub spec: Option<RunSpec>,
     pub desired: Option<Desired>,
     pub status: Option<RunStatus>,
+    /// As [`Term::put_drive`] wrote it.
+    pub drive: Option<Vec<u8>>,
     pub shares: BTreeMap<u32, ShareRecord>,
     pub checkpoints: BTreeMap<u32, Checkpoint>,
     /// What could not be read, and why; the rest is as it was written.
@@ -58,6 +60,12 @@ impl Coordinator {
     /// Where this controller stands, and every change of it.
     pub fn leadership(&self) -> latest::Receiver<Leadership> {
         self.shared.session.leadership()
+    }
+
+    /// Whether this leadership goes on, by all we know. A process that was stopped for longer than its
+    /// lease knows it as soon as it wakes: nobody has looked at the lease meanwhile.
+    pub fn believes(&self, fence: &Fence) -> bool {
+        self.shared.session.believes(fence)
     }
 
     /// What the leader may do, as long as the fence holds.
@@ -125,6 +133,7 @@ fn assembled(keys: &Keys, entries: Vec<Entry>) -> Vec<KnownRun> {
             RunPart::Spec => take(&mut known.spec, RunSpec::decoded(&key, &value).and_then(|spec| spec.verify(&key))),
             RunPart::Desired => take(&mut known.desired, Desired::decoded(&key, &value)),
             RunPart::Status => take(&mut known.status, RunStatus::decoded(&key, &value)),
+            RunPart::Drive => take(&mut known.drive, Ok(value)),
             RunPart::Share(number) => {
                 ShareRecord::decoded(&key, &value).map(|share| drop(known.shares.insert(number, share)))
             }

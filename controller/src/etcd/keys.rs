@@ -3,10 +3,11 @@
 //! ```text
 //! schema                            durable   {version}
 //! election/controller/LEASE         leased    {id, address, build}
-//! agents/REGION/SLOT                leased    who fills the slot; its mod revision is the epoch
+//! agents/REGION/SLOT                leased    who fills the slot, as its leader sees it
 //! runs/RUN/spec                     durable   written once
 //! runs/RUN/desired                  durable   what operators asked for
 //! runs/RUN/status                   durable
+//! runs/RUN/drive                    durable   where it stands, for the next leader (JSON, zlib)
 //! runs/RUN/shares/N                 durable
 //! runs/RUN/checkpoints/N            durable
 //! active/TARGET                     durable   one run per target at a time
@@ -73,6 +74,7 @@ impl Keys {
                 "spec" => RunPart::Spec,
                 "desired" => RunPart::Desired,
                 "status" => RunPart::Status,
+                "drive" => RunPart::Drive,
                 _ => return None,
             },
             Some(("shares", number)) => RunPart::Share(number.parse().ok()?),
@@ -88,6 +90,7 @@ impl Keys {
             RunPart::Spec => format!("{run}spec"),
             RunPart::Desired => format!("{run}desired"),
             RunPart::Status => format!("{run}status"),
+            RunPart::Drive => format!("{run}drive"),
             RunPart::Share(number) => format!("{run}shares/{number}"),
             RunPart::Checkpoint(number) => format!("{run}checkpoints/{number}"),
         }
@@ -121,6 +124,7 @@ pub enum RunPart {
     Spec,
     Desired,
     Status,
+    Drive,
     Share(u32),
     Checkpoint(u32),
 }
@@ -171,7 +175,8 @@ mod tests {
             let region = format!("{cloud}/east us");
             prop_assert_eq!(keys.agent_of(&keys.agent(&region, &slot)), Some((region, slot.clone())));
             prop_assert_eq!(keys.target_of(&keys.active(&slot)), Some(slot.clone()));
-            for part in [RunPart::Spec, RunPart::Desired, RunPart::Status, RunPart::Share(n), RunPart::Checkpoint(n)] {
+            let whole = [RunPart::Spec, RunPart::Desired, RunPart::Status, RunPart::Drive];
+            for part in whole.into_iter().chain([RunPart::Share(n), RunPart::Checkpoint(n)]) {
                 prop_assert_eq!(keys.part_of(&keys.part(&slot, part)), Some((slot.clone(), part)));
             }
         }

@@ -9,6 +9,10 @@ use std::time::Duration;
 
 /// A plan beyond this is refused by a fleet in etcd.
 pub const MAX_PLAN_BYTES: usize = 256 << 10;
+/// A run's state, packed; it grows while the run goes on.
+pub const MAX_DRIVE_BYTES: usize = MAX_BYTES;
+/// A run whose state is larger than this before it has begun is not begun.
+pub const MAX_FIRST_DRIVE_BYTES: usize = 256 << 10;
 pub const MAX_SUMMARY_BYTES: usize = 8 << 10;
 pub const MAX_CHECKPOINT_BYTES: usize = 2 << 10;
 /// Whoever is told more often than this about a share should keep it to itself meanwhile.
@@ -58,7 +62,7 @@ pub struct CandidateRecord {
     pub build: String,
 }
 
-/// Who fills a slot. Written once by every incarnation: the revision of that write is its epoch.
+/// Who fills a slot. Written once by every incarnation, and by every leader it dials.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AgentRecord {
     pub incarnation: String,

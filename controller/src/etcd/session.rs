@@ -12,6 +12,7 @@ use super::records::{CandidateRecord, Record};
 use super::watch;
 use etcd_client::{Client, Compare, CompareOp, GetOptions, LeaseGrantOptions, PutOptions, Txn, TxnOp, TxnOpResponse};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch as latest};
 use tokio::task::{AbortHandle, JoinSet};
@@ -25,6 +26,14 @@ const ASKS: usize = 16;
 pub struct Session {
     leadership: latest::Receiver<Leadership>,
     asks: mpsc::Sender<Ask>,
+    looked: Arc<Looked>,
+    ttl: Duration,
+}
+
+/// When the candidate looked at its lease last, in milliseconds since the session began.
+struct Looked {
+    began: Instant,
+    at_ms: AtomicU64,
 }
 
 enum Ask {
@@ -38,15 +47,24 @@ impl Session {
         let (announce, leadership) = latest::channel(Leadership::Lost);
         let (asks, asked) = mpsc::channel(ASKS);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(EtcdError::Thread)?;
+        let (ttl, looked) = (options.ttl, Arc::new(Looked { began: Instant::now(), at_ms: AtomicU64::new(0) }));
+        let looking = looked.clone();
         std::thread::Builder::new()
             .name("squall-etcd".to_owned())
-            .spawn(move || runtime.block_on(drive(options, announce, asked)))
+            .spawn(move || runtime.block_on(drive(options, announce, asked, looking)))
             .map_err(EtcdError::Thread)?;
-        Ok(Self { leadership, asks })
+        Ok(Self { leadership, asks, looked, ttl })
     }
 
     pub fn leadership(&self) -> latest::Receiver<Leadership> {
         self.leadership.clone()
+    }
+
+    /// Whether this leadership goes on, by what was seen within the life of a lease.
+    pub fn believes(&self, fence: &Fence) -> bool {
+        let looked_at = Duration::from_millis(self.looked.at_ms.load(Ordering::Acquire));
+        let is_recent = self.looked.began.elapsed().saturating_sub(looked_at) <= self.ttl;
+        is_recent && matches!(&*self.leadership.borrow(), Leadership::Leader(held) if held == fence)
     }
 
     /// etcd refused a write because this fence is gone.
@@ -63,8 +81,13 @@ impl Session {
     }
 }
 
-async fn drive(options: Arc<Options>, announce: latest::Sender<Leadership>, mut asked: mpsc::Receiver<Ask>) {
-    let began = Instant::now();
+async fn drive(
+    options: Arc<Options>,
+    announce: latest::Sender<Leadership>,
+    mut asked: mpsc::Receiver<Ask>,
+    looked: Arc<Looked>,
+) {
+    let began = looked.began;
     let prefix = Keys::new(&options.fleet).election();
     let seed = u64::from(std::process::id()) ^ crate::events::unix_ms();
     let mut candidate = Candidate::new(prefix.clone(), options.ttl, seed);
@@ -104,6 +127,8 @@ async fn drive(options: Arc<Options>, announce: latest::Sender<Leadership>, mut 
         for command in candidate.step(began.elapsed(), event) {
             performer.perform(command);
         }
+        // After what it found is announced: who reads the time has the announcement too.
+        looked.at_ms.store(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX), Ordering::Release);
     }
     performer.finish().await;
     if let Some(done) = resigned.flatten() {

@@ -8,8 +8,8 @@ use super::error::EtcdError;
 use super::keys::RunPart;
 use super::leadership::Fence;
 use super::records::{
-    Active, AgentRecord, Checkpoint, Desired, MAX_SUMMARY_BYTES, Record, ResultRecord, RunSpec, RunStatus, ShareRecord,
-    within,
+    Active, AgentRecord, Checkpoint, Desired, MAX_DRIVE_BYTES, MAX_SUMMARY_BYTES, Record, ResultRecord, RunSpec,
+    RunStatus, ShareRecord, within,
 };
 use super::transaction::{MAX_OPERATIONS, NotWritten, Value, Write, batches, commit};
 use std::collections::BTreeMap;
@@ -83,6 +83,12 @@ impl Term {
     /// Before the message that makes it true is sent.
     pub async fn put_status(&self, run: &str, status: &RunStatus) -> Result<(), EtcdError> {
         self.put(vec![(self.shared.keys.part(run, RunPart::Status), status.durable()?)]).await
+    }
+
+    /// Where a run stands, for the leader that comes next; before the messages that make it true are sent.
+    pub async fn put_drive(&self, run: &str, drive: &[u8]) -> Result<(), EtcdError> {
+        within("a run's state", drive.len(), MAX_DRIVE_BYTES)?;
+        self.put(vec![(self.shared.keys.part(run, RunPart::Drive), Value::Durable(drive.to_vec()))]).await
     }
 
     /// Who carries which share.

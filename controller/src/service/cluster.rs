@@ -3,6 +3,7 @@
 use crate::fleet::{Controller, Input, OUTBOX, Outbox, message};
 use crate::identity::access::{self, Caller};
 use crate::registry::{Introduction, Joined, NotJoined, SessionId};
+use crate::seat::Seat;
 use squall_agent::clock::now_ns;
 use squall_common::plan::Region;
 use squall_proto::cluster_server::Cluster;
@@ -20,12 +21,12 @@ const HELLO_WITHIN: Duration = Duration::from_secs(10);
 
 /// The service for agents.
 pub struct ClusterService {
-    controller: Controller,
+    seat: Seat,
 }
 
 impl ClusterService {
-    pub fn new(controller: Controller) -> Self {
-        Self { controller }
+    pub fn new(seat: Seat) -> Self {
+        Self { seat }
     }
 }
 
@@ -39,8 +40,18 @@ impl Cluster for ClusterService {
     ) -> Result<Response<Self::SessionStream>, Status> {
         let (outbox, outgoing) = mpsc::channel(OUTBOX);
         let region = request.extensions().get::<Caller>().and_then(|caller| caller.region.clone());
-        let session = Session { controller: self.controller.clone(), outbox, region };
-        tokio::spawn(session.serve(request.into_inner()));
+        match self.seat.controller() {
+            Ok(controller) => {
+                let session = Session { controller, outbox, region };
+                tokio::spawn(session.serve(request.into_inner()));
+            }
+            Err(not_leader) => {
+                let (reason, leader) = (not_leader.to_string(), not_leader.leader.unwrap_or_default());
+                let refused = Refused { code: refused::Code::NotLeader.into(), reason, leader };
+                // A new queue has room.
+                let _ = outbox.try_send(Ok(message(controller_message::Message::Refused(refused))));
+            }
+        }
         Ok(Response::new(ReceiverStream::new(outgoing)))
     }
 }

@@ -4,8 +4,8 @@ mod cluster;
 mod operator;
 
 use crate::bundle::MAX_MESSAGE_BYTES;
-use crate::fleet::Controller;
 use crate::identity::gate::Gate;
+use crate::seat::Seat;
 use squall_proto::cluster_server::ClusterServer;
 use squall_proto::operator_server::OperatorServer;
 use std::sync::Arc;
@@ -23,12 +23,13 @@ const HEADERS_BYTES: u32 = 16 << 10;
 const MOST_RESETS: usize = 64;
 
 /// Both services behind a gate, ready to be served on TCP or in-process.
-pub fn router(controller: &Controller, gate: Gate) -> Router {
+pub fn router(seat: impl Into<Seat>, gate: Gate) -> Router {
+    let seat = seat.into();
     let gate = Arc::new(gate);
-    let cluster = ClusterServer::new(cluster::ClusterService::new(controller.clone()))
+    let cluster = ClusterServer::new(cluster::ClusterService::new(seat.clone()))
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
-    let operator = OperatorServer::new(operator::OperatorService::new(controller.clone()))
+    let operator = OperatorServer::new(operator::OperatorService::new(seat))
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
     Server::builder()

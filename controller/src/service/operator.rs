@@ -2,8 +2,9 @@
 
 use crate::bundle::sha256;
 use crate::driver::finished_of;
-use crate::fleet::{Controller, Input};
+use crate::fleet::{Controller, Input, Shared};
 use crate::identity::gate::About;
+use crate::seat::{KEPT_AT, NotLeader, Seat};
 use crate::store::{Store, StoreError, StoredRun};
 use crate::submit::{self, NotSubmitted};
 use bytes::Bytes;
@@ -31,19 +32,23 @@ const MAX_REASON_BYTES: usize = 1024;
 
 /// The service for operators.
 pub struct OperatorService {
-    controller: Controller,
+    seat: Seat,
 }
 
 impl OperatorService {
-    pub fn new(controller: Controller) -> Self {
-        Self { controller }
+    pub fn new(seat: Seat) -> Self {
+        Self { seat }
+    }
+
+    fn controller(&self) -> Result<Controller, Status> {
+        Ok(self.seat.controller()?)
     }
 
     async fn with_store<T: Send + 'static>(
         &self,
         work: impl FnOnce(&dyn Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Status> {
-        let store = self.controller.shared().store.clone();
+        let store = self.seat.store().clone();
         let done = tokio::task::spawn_blocking(move || work(store.as_ref())).await;
         done.map_err(|panic| Status::internal(panic.to_string()))?.map_err(|error| Status::internal(error.to_string()))
     }
@@ -94,11 +99,13 @@ impl Operator for OperatorService {
                 env!("CARGO_PKG_VERSION")
             )));
         }
-        let run_id = submit::submit(self.controller.shared(), request).await.map_err(|error| {
+        let run_id = submit::submit(self.controller()?.shared(), request).await.map_err(|error| {
             let text = error.to_string();
             match error {
                 NotSubmitted::Plan(_) | NotSubmitted::Target { .. } => Status::invalid_argument(text),
                 NotSubmitted::Agents(_) | NotSubmitted::Busy { .. } => Status::failed_precondition(text),
+                NotSubmitted::Store(StoreError::NotLeading) => NotLeader { leader: None }.into(),
+                NotSubmitted::Store(StoreError::Refused(_)) => Status::failed_precondition(text),
                 NotSubmitted::Store(_) => Status::internal(text),
             }
         })?;
@@ -108,11 +115,11 @@ impl Operator for OperatorService {
     type WatchRunStream = ReceiverStream<Result<RunUpdate, Status>>;
 
     async fn watch_run(&self, request: Request<WatchRunRequest>) -> Result<Response<Self::WatchRunStream>, Status> {
+        let shared = self.controller()?.shared().clone();
         let run_id = self.find(request.into_inner().run_id).await?.run_id;
         let (updates, stream) = mpsc::channel(WATCH_QUEUE);
         let watched = run_id.clone();
-        let live = self.controller.shared().watch(&run_id);
-        let shared = self.controller.shared().clone();
+        let live = shared.watch(&run_id);
         tokio::spawn(async move {
             if let Some(mut live) = live {
                 loop {
@@ -130,7 +137,7 @@ impl Operator for OperatorService {
                 }
             }
             // It ended before we came, or between our asking twice.
-            let _ = updates.send(stored_end(&shared.store, run_id).await).await;
+            let _ = updates.send(stored_end(&shared, run_id).await).await;
         });
         Ok(about(watched, ReceiverStream::new(stream)))
     }
@@ -140,8 +147,9 @@ impl Operator for OperatorService {
         if reason.len() > MAX_REASON_BYTES {
             return Err(Status::invalid_argument(format!("a reason has at most {MAX_REASON_BYTES} bytes")));
         }
+        let controller = self.controller()?;
         let run = self.find(run_id).await?;
-        if let Some(inbox) = self.controller.shared().inbox(&run.run_id) {
+        if let Some(inbox) = controller.shared().inbox(&run.run_id) {
             let reason = if reason.is_empty() { "stopped by an operator".to_owned() } else { reason };
             // A run that ends meanwhile has stopped.
             let _ = inbox.send(Input::StopRequested { now, reason }).await;
@@ -150,7 +158,7 @@ impl Operator for OperatorService {
     }
 
     async fn list_agents(&self, _: Request<ListAgentsRequest>) -> Result<Response<ListAgentsReply>, Status> {
-        Ok(Response::new(ListAgentsReply { agents: self.controller.shared().agent_infos() }))
+        Ok(Response::new(ListAgentsReply { agents: self.controller()?.shared().agent_infos() }))
     }
 
     async fn list_runs(&self, request: Request<ListRunsRequest>) -> Result<Response<ListRunsReply>, Status> {
@@ -158,6 +166,7 @@ impl Operator for OperatorService {
             0 => DEFAULT_RUNS,
             limit => limit.min(MAX_RUNS),
         };
+        self.controller()?;
         let runs = self.with_store(move |store| store.runs(limit)).await?;
         Ok(Response::new(ListRunsReply { runs: runs.into_iter().map(info).collect() }))
     }
@@ -165,10 +174,16 @@ impl Operator for OperatorService {
     type GetResultStream = ReceiverStream<Result<FilePiece, Status>>;
 
     async fn get_result(&self, request: Request<GetResultRequest>) -> Result<Response<Self::GetResultStream>, Status> {
-        let run = self.find(request.into_inner().run_id).await?;
+        // What lies here is given by a standby too: nobody else has it.
+        let run = self.find(request.into_inner().run_id).await;
+        let run = run.map_err(|status| self.controller().err().unwrap_or(status))?;
         let id = run.run_id.clone();
         let names = self.with_store(move |store| store.result_names(&id)).await?;
+        if !run.kept_at.is_empty() {
+            return Err(elsewhere(&run));
+        }
         if names.is_empty() {
+            self.controller()?;
             let why = match run.has_ended() {
                 true => format!("has no result ({})", run.state),
                 false => format!("has not ended yet; its result comes then: `squall watch {}`", run.run_id),
@@ -177,7 +192,7 @@ impl Operator for OperatorService {
         }
         let (pieces, stream) = mpsc::channel(4);
         let read = run.run_id.clone();
-        let store = self.controller.shared().store.clone();
+        let store = self.seat.store().clone();
         tokio::task::spawn_blocking(move || {
             for name in names {
                 let sent = match store.result(&run.run_id, &name) {
@@ -191,6 +206,18 @@ impl Operator for OperatorService {
         });
         Ok(about(read, ReceiverStream::new(stream)))
     }
+}
+
+/// The run ended under another controller, which has its files.
+fn elsewhere(run: &StoredRun) -> Status {
+    let StoredRun { run_id, kept_at, verdict, .. } = run;
+    let mut status = Status::failed_precondition(format!(
+        "run {run_id} ended under another controller ({verdict}): its files are kept by the one at {kept_at}"
+    ));
+    if let Ok(url) = kept_at.parse() {
+        status.metadata_mut().insert(KEPT_AT, url);
+    }
+    status
 }
 
 /// An answer, and the run that the audit log names.
@@ -217,8 +244,11 @@ fn send_file(pieces: &mpsc::Sender<Result<FilePiece, Status>>, name: &str, bytes
     }
 }
 
-async fn stored_end(store: &Arc<dyn Store>, run_id: String) -> Result<RunUpdate, Status> {
-    let store = store.clone();
+async fn stored_end(shared: &Arc<Shared>, run_id: String) -> Result<RunUpdate, Status> {
+    if !shared.mandate.holds() {
+        return Err(NotLeader { leader: None }.into());
+    }
+    let store = shared.store.clone();
     let read = tokio::task::spawn_blocking(move || store.run(&run_id)).await;
     let run = read.map_err(|panic| Status::internal(panic.to_string()))?;
     let run = run.map_err(|error| Status::internal(error.to_string()))?;

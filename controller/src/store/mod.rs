@@ -26,6 +26,12 @@ pub enum StoreError {
     Full(std::io::Error),
     #[error("{what} in the store is damaged: {detail}")]
     Damaged { what: String, detail: String },
+    /// Another controller leads; nothing was written.
+    #[error("this controller leads no longer")]
+    NotLeading,
+    /// Not to be had like this, and why.
+    #[error("{0}")]
+    Refused(String),
     #[error("the store failed: {0}")]
     Failed(String),
 }
@@ -46,6 +52,9 @@ pub struct StoredRun {
     pub sent: u64,
     /// summary.json, once there is one.
     pub summary_json: String,
+    /// The controller that has the result's files, where that is another one.
+    #[serde(default)]
+    pub kept_at: String,
 }
 
 /// Where a run that has ended stands.

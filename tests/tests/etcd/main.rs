@@ -5,5 +5,6 @@ mod election;
 mod faults;
 mod store;
 mod support;
+mod takeover;
 mod tls;
 mod watching;
