@@ -73,8 +73,7 @@ impl Dialling {
     }
 
     /// How long to wait before the next attempt, which goes to the next controller.
-    pub fn pause_after(&mut self, why: &str, was_welcome: bool) -> Duration {
-        let controller = self.current();
+    pub fn pause_after(&mut self, was_welcome: bool) -> Duration {
         if was_welcome {
             // It was the right one: it is tried again first.
             (self.reached, self.pause) = (Instant::now(), FIRST_PAUSE);
@@ -88,7 +87,6 @@ impl Dialling {
             if self.controllers.len() > 1 && self.unreached_for() < LATELY { SOON_PAUSE } else { LONGEST_PAUSE };
         let pause = self.pause.min(longest).mul_f64(spread);
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
-        tracing::warn!(%controller, why, again_in_ms = pause.as_millis(), "no session with the controller");
         pause
     }
 
@@ -110,9 +108,9 @@ mod tests {
     fn controllers_take_turns_until_one_is_reached() {
         let mut dialling = two();
         assert_eq!(dialling.next_controller().host(), Some("a"));
-        dialling.pause_after("refused", false);
+        dialling.pause_after(false);
         assert_eq!(dialling.next_controller().host(), Some("b"));
-        dialling.pause_after("broke", true);
+        dialling.pause_after(true);
         assert_eq!(dialling.next_controller().host(), Some("b"), "the one that was reached comes first");
     }
 
@@ -131,20 +129,20 @@ mod tests {
         let mut dialling = two();
         dialling.next_controller();
         dialling.turn();
-        dialling.pause_after("silent", true);
+        dialling.pause_after(true);
         assert_eq!(dialling.next_controller().host(), Some("b"));
     }
 
     #[test]
     fn of_several_controllers_another_is_looked_for_soon() {
         let mut dialling = two();
-        assert!((0..20).all(|_| dialling.pause_after("refused", false) <= SOON_PAUSE * 3 / 2));
+        assert!((0..20).all(|_| dialling.pause_after(false) <= SOON_PAUSE * 3 / 2));
     }
 
     #[test]
     fn pauses_grow_to_their_limit_and_are_spread() {
         let mut dialling = Dialling::new(vec![Uri::from_static("http://a:1")]);
-        let pauses: Vec<Duration> = (0..20).map(|_| dialling.pause_after("refused", false)).collect();
+        let pauses: Vec<Duration> = (0..20).map(|_| dialling.pause_after(false)).collect();
         assert!(pauses[0] <= FIRST_PAUSE * 3 / 2 && pauses.iter().all(|pause| *pause <= LONGEST_PAUSE * 3 / 2));
         assert!(pauses[10..].windows(2).any(|pair| pair[0] != pair[1]));
     }

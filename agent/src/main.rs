@@ -85,19 +85,22 @@ async fn serve_until_end(
                 return ExitCode::Drained;
             }
         }
-        let pause = match end {
+        let controller = dialling.current();
+        let (why, was_welcome) = match end {
             AgentEnd::NotLeader(Some(leader)) if dialling.go_to(&leader) => continue,
             AgentEnd::Silent { why } => {
                 dialling.turn();
-                dialling.pause_after(&why, true)
+                (why, true)
             }
-            AgentEnd::Lost { why, was_welcome } => dialling.pause_after(&why, was_welcome),
-            _ => dialling.pause_after("the controller there does not lead", false),
+            AgentEnd::Lost { why, was_welcome } => (why, was_welcome),
+            _ => ("the controller there does not lead".to_owned(), false),
         };
-        if let Some(limit) = give_up_after.filter(|&limit| dialling.unreached_for() >= limit) {
-            tracing::error!(controller = %dialling.current(), after_s = limit.as_secs(), "giving up; is `squall serve` running there?");
+        let pause = dialling.pause_after(was_welcome);
+        if give_up_after.is_some_and(|limit| dialling.unreached_for() >= limit) {
+            tracing::error!(%controller, why, "giving up; is `squall serve` running there?");
             return ExitCode::Unreachable;
         }
+        tracing::warn!(%controller, why, again_in_ms = pause.as_millis(), "no session with the controller");
         let mut asked = shutdown.clone();
         let was_asked = *asked.borrow();
         agent

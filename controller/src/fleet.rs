@@ -69,7 +69,10 @@ impl Options {
     #[cfg(feature = "etcd")]
     pub fn of_several(self) -> Self {
         let lease = Duration::from_secs(20);
-        Self { agents_keep_all: true, lease, silent_after: lease, ..self }
+        // As in the defaults: what two clocks drift apart meanwhile, and what an agent needs to notice its end.
+        let silent_after = lease + Duration::from_millis(500);
+        let limits = Limits { lease: silent_after, ..self.limits };
+        Self { agents_keep_all: true, lease, silent_after, limits, ..self }
     }
 
     /// For agents in this very process: no network stands between us, so they start sooner.

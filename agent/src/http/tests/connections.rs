@@ -276,9 +276,13 @@ fn only_so_many_dials_go_on_at_a_time() {
         answers.add_permits(many);
         let all = futures_util::future::join_all((0..many).map(|_| fetch_ok(&client)));
         all.await;
-        assert!(client.opened_total() <= many as u64 && client.dials.try_acquire().is_some());
-        let held: Vec<_> = (0..DIALS_AT_ONCE).map(|_| client.dials.try_acquire().unwrap()).collect();
-        assert!(client.dials.try_acquire().is_none());
+        assert!(client.opened_total() <= many as u64);
+        // Dials that nobody waits for any more may still be under way: their turns come back.
+        let mut held = Vec::new();
+        for _ in 0..DIALS_AT_ONCE {
+            held.push(client.dials.acquire().await);
+        }
+        assert!(client.dials.try_acquire().is_none(), "there are no more turns than that");
         drop(held);
     });
 }
