@@ -151,7 +151,7 @@ async fn a_reset_and_a_truncated_answer_are_what_they_say() {
 #[tokio::test]
 async fn http2_with_prior_knowledge_is_served_on_the_same_port() {
     let cloud = cloud().await;
-    let client = reqwest::Client::builder().http2_prior_knowledge().no_proxy().build().unwrap();
+    let client = support::clients().http2_prior_knowledge().build().unwrap();
     let all =
         futures_util::future::join_all((0..50).map(|_| client.get(cloud.url("/fixed?ms=20&bytes=100000")).send()));
     let start = Instant::now();

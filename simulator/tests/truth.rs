@@ -75,7 +75,7 @@ async fn a_client_that_leaves_in_mid_body_aborted_it() {
 #[tokio::test]
 async fn an_http2_stream_that_is_cancelled_is_aborted_alone() {
     let cloud = cloud().await;
-    let client = reqwest::Client::builder().http2_prior_knowledge().no_proxy().build().unwrap();
+    let client = support::clients().http2_prior_knowledge().build().unwrap();
     client.get(cloud.url("/")).send().await.unwrap();
     let hung = client.get(cloud.url("/fixed?ms=60000")).timeout(Duration::from_millis(100)).send();
     let (hung, served) = join(hung, client.get(cloud.url("/fixed?ms=200")).send()).await;

@@ -23,7 +23,7 @@ pub async fn cloud_from(yaml: &str) -> Cloud {
 }
 
 async fn cloud_of(config: Config) -> Cloud {
-    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().unwrap();
+    let client = clients().redirect(reqwest::redirect::Policy::none()).build().unwrap();
     Cloud { simulator: Simulator::start(config).await.unwrap(), client }
 }
 
@@ -78,4 +78,11 @@ impl Cloud {
 
 pub fn hello(max_tokens: u32, stream: bool) -> Value {
     json!({"messages": [{"role": "user", "content": "Hello"}], "max_tokens": max_tokens, "stream": stream})
+}
+
+/// Clients that go straight to the simulator.
+pub fn clients() -> reqwest::ClientBuilder {
+    // Built with the whole workspace, reqwest has TLS and wants to be told whose; a second telling changes nothing.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().no_proxy()
 }
