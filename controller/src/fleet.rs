@@ -126,6 +126,37 @@ pub struct Member {
     pub workers: u32,
 }
 
+impl Member {
+    pub(crate) fn of(agent: &Agent) -> Self {
+        Self {
+            slot: agent.slot.clone(),
+            epoch: agent.epoch,
+            incarnation: agent.incarnation.clone(),
+            region: agent.region.clone(),
+            version: agent.version.clone(),
+            workers: agent.workers,
+        }
+    }
+
+    /// The agent that a controller which has just come waits for.
+    pub(crate) fn expected(&self, run_id: &str, now_ns: u64) -> Agent {
+        Agent {
+            slot: self.slot.clone(),
+            region: self.region.clone(),
+            incarnation: self.incarnation.clone(),
+            version: self.version.clone(),
+            workers: self.workers,
+            epoch: self.epoch,
+            session: None,
+            joined_ns: now_ns,
+            last_heard_ns: now_ns,
+            clock: None,
+            run: Some(run_id.to_owned()),
+            is_lost: false,
+        }
+    }
+}
+
 pub(crate) type Outbox = mpsc::Sender<Result<ControllerMessage, Status>>;
 
 struct Link {
@@ -424,16 +455,8 @@ impl Shared {
         let connected = state.registry.agents().filter(|agent| agent.session.is_some());
         connected
             .map(|agent| {
-                let member = Member {
-                    slot: agent.slot.clone(),
-                    epoch: agent.epoch,
-                    incarnation: agent.incarnation.clone(),
-                    region: agent.region.clone(),
-                    version: agent.version.clone(),
-                    workers: agent.workers,
-                };
                 let name = |run: &String| state.live.get(run).map(|live| live.name.clone()).unwrap_or_default();
-                (member, agent.run.as_ref().map(|run| (run.clone(), name(run))))
+                (Member::of(agent), agent.run.as_ref().map(|run| (run.clone(), name(run))))
             })
             .collect()
     }
@@ -459,20 +482,7 @@ impl Shared {
         let now = now_ns();
         let mut state = self.lock();
         for member in members {
-            state.registry.expect(Agent {
-                slot: member.slot.clone(),
-                region: member.region.clone(),
-                incarnation: member.incarnation.clone(),
-                version: member.version.clone(),
-                workers: member.workers,
-                epoch: member.epoch,
-                session: None,
-                joined_ns: now,
-                last_heard_ns: now,
-                clock: None,
-                run: Some(run_id.to_owned()),
-                is_lost: false,
-            });
+            state.registry.expect(member.expected(run_id, now));
         }
         state.open(run_id, name)
     }

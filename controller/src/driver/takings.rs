@@ -23,6 +23,14 @@ pub struct Taking {
 impl Driver {
     /// Deals a lost agent's share to the others, writes that down, and tells them.
     pub(super) async fn take_over(&mut self, lost: Place, not_before_ns: u64) {
+        let carries =
+            |(taker, shares): &(Place, Vec<Share>)| *taker == lost && shares.iter().any(|share| share.numerator() > 0);
+        if self.takings.iter().any(|taking| taking.takers.iter().any(carries)) {
+            // Only its own share would be dealt, and the end of its hole would hide the rest.
+            let why = "it had taken over from another, and that would be in no hole";
+            let event = Event::new("share_not_taken_over").with("agent", self.slot(lost)).with("reason", why);
+            return self.event(event).await;
+        }
         let survivors: Vec<Place> =
             (0..self.start.members.len()).filter(|&place| place != lost && self.run.is_going(place)).collect();
         let as_seen = survivors.iter().map(|&place| Survivor {

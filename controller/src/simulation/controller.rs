@@ -6,7 +6,7 @@ use super::network::{Packet, StreamId, Way};
 use super::store::{Ended, Store};
 use super::world::{Clock, Duty, Event, MS, RUN_ID, SECOND, World};
 use crate::fleet::{Input, Member, Options};
-use crate::registry::{Agent, Introduction, NotJoined, Registry, SessionId};
+use crate::registry::{Introduction, NotJoined, Registry, SessionId};
 use squall_proto::agent_message::Message as Up;
 use squall_proto::controller_message::Message as Down;
 use squall_proto::{HeartbeatAnswer, Refused, Stop, Welcome, refused};
@@ -281,16 +281,7 @@ impl World {
             return;
         }
         let there = controller.registry.agents().filter(|agent| agent.session.is_some() && agent.run.is_none());
-        let members: Vec<Member> = there
-            .map(|agent| Member {
-                slot: agent.slot.clone(),
-                epoch: agent.epoch,
-                incarnation: agent.incarnation.clone(),
-                region: agent.region.clone(),
-                version: agent.version.clone(),
-                workers: agent.workers,
-            })
-            .collect();
+        let members: Vec<Member> = there.map(Member::of).collect();
         if members.len() < self.settings.agents {
             return;
         }
@@ -313,20 +304,7 @@ impl World {
         let now = self.controller_local();
         let Some(controller) = &mut self.controller else { return };
         for member in &members {
-            controller.registry.expect(Agent {
-                slot: member.slot.clone(),
-                region: member.region.clone(),
-                incarnation: member.incarnation.clone(),
-                version: member.version.clone(),
-                workers: member.workers,
-                epoch: member.epoch,
-                session: None,
-                joined_ns: now,
-                last_heard_ns: now,
-                clock: None,
-                run: Some(RUN_ID.to_owned()),
-                is_lost: false,
-            });
+            controller.registry.expect(member.expected(RUN_ID, now));
         }
         controller.live = Some(Live { inbox: VecDeque::new(), stored: BTreeMap::new() });
         self.resume_run(members);
