@@ -5,6 +5,7 @@
 //! same controller or with one that took over, goes on where the last stored
 //! snapshot stands.
 
+use crate::busy_poll::BusyPoll;
 use crate::clock::now_ns;
 use crate::guard::Guard;
 use crate::lease::Lease;
@@ -33,13 +34,14 @@ pub struct AgentOptions {
     pub workers: Option<u32>,
     /// Where sample logs go when a plan asks for them.
     pub sample_log: Option<PathBuf>,
+    pub busy_poll: BusyPoll,
     /// What plans may do here.
     pub guard: Guard,
 }
 
 impl AgentOptions {
     pub fn in_region(region: Region) -> Self {
-        Self { region, slot: None, workers: None, sample_log: None, guard: Guard::default() }
+        Self { region, slot: None, workers: None, sample_log: None, busy_poll: BusyPoll::Auto, guard: Guard::default() }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Flags of `squall-agent`, and its exit codes.
 
 use crate::AgentEnd;
+use crate::busy_poll::BusyPoll;
 use crate::guard::GuardArgs;
 use crate::tls_files::TlsFiles;
 use clap::Parser;
@@ -28,6 +29,10 @@ pub struct Cli {
     /// Where sample logs go when a plan asks for them with `sample_log: true`
     #[arg(long, value_name = "DIR")]
     pub sample_log: Option<PathBuf>,
+    /// How long before an arrival a worker polls instead of sleeping: off, auto, or up to 10ms
+    /// [auto: 200us, off under a CPU quota]
+    #[arg(long, value_name = "DURATION", env = "SQUALL_BUSY_POLL", default_value = "auto", hide_default_value = true)]
+    pub busy_poll: BusyPoll,
     /// End with exit code 69 when the controller can't be reached for so many seconds [default: never]
     #[arg(long, value_name = "SECONDS")]
     pub give_up_after: Option<u64>,

@@ -8,9 +8,11 @@
 //! - [`guard`], [`ceiling`]: what plans may do here; [`secrets`]: values that never leave
 //! - [`worker`]: one core's share of the load; [`http`]: one exchange
 //! - [`dial`], [`tls_files`], [`reread`]: the way to the controller, and certificates that change
+//! - [`busy_poll`]: when a worker polls instead of sleeping
 //! - [`clock`], [`health`]: the machine it runs on
 
 mod agent;
+pub mod busy_poll;
 pub mod ceiling;
 pub mod clock;
 pub mod dial;

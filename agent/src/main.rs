@@ -48,6 +48,7 @@ async fn serve(cli: Cli) -> ExitCode {
         slot: cli.slot,
         workers: cli.workers,
         sample_log: cli.sample_log,
+        busy_poll: cli.busy_poll,
         guard: cli.guard.guard(),
     };
     // Files that are wrong from the beginning are not waited for.

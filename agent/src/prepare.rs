@@ -113,6 +113,9 @@ pub async fn prepare(order: &proto::Prepare, slot: &str, options: &AgentOptions)
             ));
         }
     }
+    // Only arrivals have an instant that nobody waits for.
+    let has_arrivals = plan.loads.iter().any(|load| matches!(load.model, LoadModel::Open { .. }));
+    let busy_poll_ns = if has_arrivals { options.busy_poll.window_ns() } else { 0 };
     let flows = Arc::new(FlowTable::of(&plan));
     if flows.folded() > 0 {
         warnings.push(format!("{} series beyond the bound are folded into `other`", flows.folded()));
@@ -128,6 +131,7 @@ pub async fn prepare(order: &proto::Prepare, slot: &str, options: &AgentOptions)
         budget,
         lease_until_ns: AtomicU64::new(0),
         sample_log,
+        busy_poll_ns,
     });
     Ok(Ready { prepared, warnings })
 }

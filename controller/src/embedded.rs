@@ -4,6 +4,7 @@
 use crate::fleet::{Controller, Options};
 use crate::in_process::{Dialer, InProcess};
 use crate::store::{Store, StoreError};
+use squall_agent::busy_poll::BusyPoll;
 use squall_agent::guard::Guard;
 use squall_agent::{Agent, AgentEnd, AgentOptions};
 use squall_common::plan::Region;
@@ -76,7 +77,14 @@ impl Embedded {
         for (number, region) in (1..).zip(regions) {
             let slot = Some(format!("{}-{number}", region.as_str().replace('/', "-")));
             let sample_log = sample_log.map(Path::to_owned);
-            let options = AgentOptions { region: region.clone(), slot, workers, sample_log, guard: guard.clone() };
+            let options = AgentOptions {
+                region: region.clone(),
+                slot,
+                workers,
+                sample_log,
+                busy_poll: BusyPoll::Auto,
+                guard: guard.clone(),
+            };
             let ended = agent_thread(self.transport.dialer(), options, self.shutdown.subscribe());
             self.agents.spawn(async move { ended.await.unwrap_or_else(|_| lost("its thread failed".to_owned())) });
         }

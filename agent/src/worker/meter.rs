@@ -37,6 +37,8 @@ pub struct Looks {
     pub connections: Box<dyn Fn() -> (u64, u64)>,
     /// Why requests were held back since it was asked last, if they were.
     pub held_back: Box<dyn Fn() -> Option<String>>,
+    /// CPU time of the worker that went into waiting, so far.
+    pub polled_in_vain_ns: Box<dyn Fn() -> u64>,
 }
 
 /// One worker's counters. Every count is kept twice: in the interval's deltas,
@@ -192,7 +194,9 @@ impl<S: Sink> Meter<S> {
     }
 
     fn take_health(&self, health: &mut Health) {
-        let (now_ns, cpu_ns) = (now_ns(), thread_cpu_ns());
+        let now_ns = now_ns();
+        // What was polled away was free for load.
+        let cpu_ns = thread_cpu_ns().saturating_sub((self.looks.polled_in_vain_ns)());
         let (open, opened) = (self.looks.connections)();
         health.wall_us = now_ns.saturating_sub(self.rolled_ns.replace(now_ns)) / 1_000;
         health.worker_cpu_us = cpu_ns.saturating_sub(self.cpu_ns.replace(cpu_ns)) / 1_000;

@@ -73,6 +73,8 @@ pub struct Prepared {
     pub lease_until_ns: AtomicU64,
     /// Where the debug log of samples goes, if the plan asks for one.
     pub sample_log: Option<PathBuf>,
+    /// How long before an instant its workers poll and do not sleep.
+    pub busy_poll_ns: u64,
 }
 
 /// What a worker is told.
@@ -279,7 +281,7 @@ fn work(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = LocalSet::new();
     let shop = local.block_on(&runtime, async {
-        let timers = Timers::new()?;
+        let timers = Timers::new(prepared.busy_poll_ns)?;
         tokio::task::spawn_local(timers.clone().drive());
         let clients: Vec<Rc<TargetClient>> =
             prepared.targets.iter().map(|target| TargetClient::new(target.clone(), lane.index, lane.count)).collect();
@@ -339,7 +341,12 @@ fn open_shop(
     let log_samples = prepared.sample_log.is_some();
     let gate = Rc::new(Gate::new(&prepared.budget, gate::part_of(&prepared, lane)));
     let held_back = gate::watch(gate.clone(), prepared.clone(), clients.clone());
-    let looks = Looks { connections: Box::new(connections), held_back: Box::new(held_back) };
+    let keeps_time = timers.clone();
+    let looks = Looks {
+        connections: Box::new(connections),
+        held_back: Box::new(held_back),
+        polled_in_vain_ns: Box::new(move || keeps_time.polled_in_vain_ns()),
+    };
     let meter = Meter::new(prepared.flows.clone(), start_ns, sink, log_samples, looks);
     Ok(Rc::new(Shop {
         plan: prepared.plan.clone(),
