@@ -43,6 +43,7 @@ fn target_of(url: &Uri, http: HttpVersion) -> Result<Target, Box<dyn Error>> {
         proxy_from_environment: false,
         redirects: Redirects::Off,
         accept_encoding: Vec::new(),
+        endpoint: squall_common::plan::Endpoint::OpenAi { model: None },
     })
 }
 

@@ -3,6 +3,7 @@
 //! What was meant and tried ([`Flow`]) is counted apart from what came of it
 //! ([`Series`]): the ledger holds one against the other.
 
+use crate::generation::{Generation, Tokens};
 use crate::histogram::Latencies;
 use crate::plan::{Metric, Plan, ScenarioId, StepId, TargetId};
 use crate::sample::{Outcome, OutcomeClass, Sample};
@@ -100,6 +101,7 @@ pub struct Series {
     pub bytes_received: u64,
     pub body_bytes: u64,
     pub decoded_body_bytes: u64,
+    pub tokens: Tokens,
     /// By [`Metric::index`]; made when the first value comes.
     latencies: [Option<Box<Latencies>>; Metric::COUNT],
 }
@@ -113,6 +115,7 @@ impl Default for Series {
             bytes_received: 0,
             body_bytes: 0,
             decoded_body_bytes: 0,
+            tokens: Tokens::default(),
             latencies: std::array::from_fn(|_| None),
         }
     }
@@ -165,7 +168,22 @@ impl Series {
         }
     }
 
+    /// What a model's answer adds to the request that [`Series::record`] took.
+    pub fn record_generation(&mut self, sample: &Sample, generation: &Generation<'_>) {
+        self.tokens.add(&generation.tokens);
+        for (metric, value_us) in generation.metrics(sample) {
+            if let Some(value_us) = value_us {
+                self.latencies_mut(metric).record_us(value_us);
+            }
+        }
+        if !generation.gaps_us.is_empty() {
+            let gaps = self.latencies_mut(Metric::InterToken);
+            generation.gaps_us.iter().for_each(|&gap_us| gaps.record_us(gap_us.into()));
+        }
+    }
+
     pub fn add(&mut self, other: &Self) {
+        self.tokens.add(&other.tokens);
         self.outcomes.iter_mut().zip(other.outcomes).for_each(|(own, theirs)| *own += theirs);
         for (&status, &count) in &other.statuses {
             *self.statuses.entry(status).or_default() += count;
@@ -356,9 +374,19 @@ impl Recorder {
 
     #[inline]
     pub fn record(&mut self, sample: &Sample) {
+        self.series_of(sample).record(sample);
+    }
+
+    /// After [`Recorder::record`] took the same sample.
+    pub fn record_generation(&mut self, sample: &Sample, generation: &Generation<'_>) {
+        self.series_of(sample).record_generation(sample, generation);
+    }
+
+    #[inline]
+    fn series_of(&mut self, sample: &Sample) -> &mut Series {
         let place = self.table.place(sample.scenario, sample.step, sample.target);
         let place = place * OutcomeClass::ALL.len() + sample.outcome.class() as usize;
-        self.series[place].get_or_insert_default().record(sample);
+        self.series[place].get_or_insert_default()
     }
 
     /// Ends the interval that runs and begins `next`.

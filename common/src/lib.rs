@@ -18,6 +18,7 @@ pub mod allow;
 pub mod clock;
 pub mod dynamic;
 pub mod feeding;
+pub mod generation;
 pub mod histogram;
 pub mod interval;
 pub mod ledger;

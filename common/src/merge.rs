@@ -101,6 +101,11 @@ impl Part {
         self.ledger.completed + self.ledger.failed
     }
 
+    /// Requests that met every bound of the plan's `goodput`, over all that ended; 0 when none did.
+    pub fn goodput(&self) -> f64 {
+        self.series.tokens.good as f64 / self.finished().max(1) as f64
+    }
+
     /// Ended attempts that were not ok, over all that ended; 0 when none did.
     pub fn error_rate(&self) -> f64 {
         let finished = self.finished();

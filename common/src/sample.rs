@@ -35,6 +35,8 @@ pub enum Outcome {
     GeneratorNoPorts,
     /// No file descriptors left (EMFILE, ENFILE): the generator's limit.
     GeneratorNoFds,
+    /// An error object inside a stream that began with a success status.
+    StreamError,
 }
 
 /// A coarse class: one series per class keeps fast failures out of the latencies of good answers.
@@ -52,7 +54,7 @@ pub enum OutcomeClass {
 }
 
 impl Outcome {
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Ok,
         Self::HttpInformational,
         Self::HttpRedirect,
@@ -77,6 +79,7 @@ impl Outcome {
         Self::Truncated,
         Self::GeneratorNoPorts,
         Self::GeneratorNoFds,
+        Self::StreamError,
     ];
 
     /// The name in `summary.json`, events and tables.
@@ -106,6 +109,7 @@ impl Outcome {
             Self::Truncated => "truncated",
             Self::GeneratorNoPorts => "generator_no_ports",
             Self::GeneratorNoFds => "generator_no_fds",
+            Self::StreamError => "stream_error",
         }
     }
 
@@ -133,7 +137,7 @@ impl Outcome {
             | O::TimeoutFirstByte
             | O::TimeoutBody => OutcomeClass::Timeout,
             O::ConnectRefused | O::ConnectReset | O::ConnectFailed | O::Tls | O::Dns => OutcomeClass::Connection,
-            O::Protocol | O::Truncated => OutcomeClass::Broken,
+            O::Protocol | O::Truncated | O::StreamError => OutcomeClass::Broken,
             O::GeneratorNoPorts | O::GeneratorNoFds => OutcomeClass::GeneratorLimited,
         }
     }

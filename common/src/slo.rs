@@ -62,6 +62,7 @@ fn measure(quantity: &Quantity, part: &Part, seconds: f64) -> Option<f64> {
     match quantity {
         Quantity::ErrorRate => Some(part.error_rate()),
         Quantity::Throughput => (seconds > 0.0).then(|| part.series.outcomes[0] as f64 / seconds),
+        Quantity::Goodput => Some(part.goodput()),
         Quantity::Latency { statistic, metric } => {
             let latencies = part.series.latencies(*metric).filter(|latencies| !latencies.is_empty())?;
             Some(match statistic {

@@ -9,6 +9,7 @@ mod packed;
 
 pub use packed::Damaged;
 
+use crate::generation::Tokens;
 use crate::histogram::{Latencies, ShapeMismatch};
 use crate::interval::{Flow, FlowKey, Health, IntervalSnapshot, MAX_FLOWS, Series, SeriesKey, SkipReason};
 use crate::ledger::Ledger;
@@ -132,6 +133,7 @@ fn write_series(key: SeriesKey, series: &Series) -> proto::Series {
         bytes_received: series.bytes_received,
         body_bytes: series.body_bytes,
         decoded_body_bytes: series.decoded_body_bytes,
+        tokens: (!series.tokens.is_empty()).then(|| write_tokens(&series.tokens)),
         histograms: series
             .metrics()
             .map(|(metric, latencies)| proto::MetricHistogram {
@@ -143,6 +145,38 @@ fn write_series(key: SeriesKey, series: &Series) -> proto::Series {
             .collect(),
         packed: packed::pack(series.metrics().map(|(_, latencies)| latencies.histogram())).into(),
     }
+}
+
+fn write_tokens(tokens: &Tokens) -> proto::Tokens {
+    proto::Tokens {
+        generations: tokens.generations,
+        with_usage: tokens.with_usage,
+        input: tokens.input,
+        output: tokens.output,
+        cached: tokens.cached,
+        reasoning: tokens.reasoning,
+        chunks: tokens.chunks,
+        stalls: tokens.stalls,
+        good: tokens.good,
+        prompts_filtered: tokens.prompts_filtered,
+        finish: code_counts(&tokens.finish),
+    }
+}
+
+fn read_tokens(wire: &proto::Tokens) -> Result<Tokens, Malformed> {
+    Ok(Tokens {
+        generations: wire.generations,
+        with_usage: wire.with_usage,
+        input: wire.input,
+        output: wire.output,
+        cached: wire.cached,
+        reasoning: wire.reasoning,
+        chunks: wire.chunks,
+        stalls: wire.stalls,
+        good: wire.good,
+        prompts_filtered: wire.prompts_filtered,
+        finish: counts("finish reason", &wire.finish)?,
+    })
 }
 
 fn write_flow(key: FlowKey, flow: &Flow) -> proto::Flow {
@@ -210,6 +244,9 @@ fn read_series(wire: &proto::Series) -> Result<Series, Malformed> {
     series.bytes_received = wire.bytes_received;
     series.body_bytes = wire.body_bytes;
     series.decoded_body_bytes = wire.decoded_body_bytes;
+    if let Some(tokens) = &wire.tokens {
+        series.tokens = read_tokens(tokens)?;
+    }
     for entry in &wire.statuses {
         series.statuses.insert(narrow("status", entry.code)?, entry.count);
     }

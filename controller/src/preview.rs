@@ -88,10 +88,14 @@ fn scenarios(plan: &Plan, width: usize) -> Vec<String> {
 }
 
 fn steps(scenario: &Scenario) -> String {
-    let steps = scenario.steps.iter().map(|step| match step.name.split_once(' ') {
+    let steps = scenario.steps.iter().map(|step| match (&step.model_call, step.name.split_once(' ')) {
+        (Some(call), _) => {
+            let streamed = if call.is_streamed { ", streamed" } else { "" };
+            format!("{} (POST …{}{streamed})", step.name, call.api.path())
+        }
         // A step without a name of its own is called by its method and path.
-        Some((method, _)) if method == step.method => step.name.clone(),
-        _ => format!("{} ({})", step.name, step.method),
+        (None, Some((method, _))) if method == step.method => step.name.clone(),
+        (None, _) => format!("{} ({})", step.name, step.method),
     });
     steps.collect::<Vec<_>>().join(" → ")
 }

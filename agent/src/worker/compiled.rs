@@ -8,8 +8,8 @@ use bytes::Bytes;
 use http::Method;
 use regex::Regex;
 use squall_common::plan::{
-    BodyTemplate, Check, ExtractFrom, LoadId, Part, Plan, Scenario, ScenarioId, SecretId, Step, StepId, Target,
-    TargetId, Template, ThinkTime, VarId,
+    BodyTemplate, Check, ExtractFrom, LoadId, ModelCall, Part, Plan, Scenario, ScenarioId, SecretId, Step, StepId,
+    Target, TargetId, Template, ThinkTime, VarId,
 };
 
 /// Shared by all workers of an agent.
@@ -41,6 +41,8 @@ pub struct CompiledStep {
     pub extracts: Vec<CompiledExtract>,
     pub think: Option<ThinkTime>,
     pub timeout: std::time::Duration,
+    /// The answer is a model's.
+    pub model_call: Option<ModelCall>,
 }
 
 pub struct CompiledRequest {
@@ -163,7 +165,9 @@ fn compile_step(
             || step.checks.iter().any(|check| matches!(check, Check::Header { .. }))
             || extracts.iter().any(|extract| matches!(extract.from, CompiledFrom::Header(_))),
         body: step.checks.iter().any(reads_body)
-            || extracts.iter().any(|extract| !matches!(extract.from, CompiledFrom::Header(_))),
+            || extracts.iter().any(|extract| !matches!(extract.from, CompiledFrom::Header(_)))
+            // A stream is read while it comes; what is not one, when it is whole.
+            || step.model_call.as_ref().is_some_and(|call| !call.is_streamed),
     };
     let mut accepts = Vec::new();
     let mut checks = Vec::new();
@@ -187,6 +191,7 @@ fn compile_step(
         extracts,
         think: step.think.clone(),
         timeout: step.timeout,
+        model_call: step.model_call.clone(),
     })
 }
 
@@ -212,8 +217,12 @@ fn compile_request(
             Ok((Bytes::copy_from_slice(name.as_bytes()), value))
         })
         .collect::<Result<_, _>>()?;
-    let path = with_secrets(&step.path, secrets, false);
-    let body = match &step.body {
+    let path = match &step.model_call {
+        Some(call) => Template::literal(target.endpoint.path(call.api, &target.base_path)),
+        None => with_secrets(&step.path, secrets, false),
+    };
+    let of_target = step.model_call.as_ref().and_then(|call| with_model(target, call, &step.body));
+    let body = match of_target.as_ref().unwrap_or(&step.body) {
         BodyTemplate::None => CompiledBody::None,
         BodyTemplate::Text(template) => CompiledBody::Template(with_secrets(template, secrets, false)),
         BodyTemplate::Json(template) => CompiledBody::Json(with_secrets(template, secrets, true)),
@@ -229,6 +238,18 @@ fn compile_request(
             CompiledBody::None | CompiledBody::Bytes(_) => true,
         };
     Ok(CompiledRequest { method, path, headers, body, is_fixed })
+}
+
+/// The body with the model that this target wants named in it.
+fn with_model(target: &Target, call: &ModelCall, body: &BodyTemplate) -> Option<BodyTemplate> {
+    let model = target.endpoint.model(call.api).filter(|_| !call.names_model)?;
+    let BodyTemplate::Json(template) = body else { return None };
+    let mut template = template.clone();
+    let Some(Part::Literal(text)) = template.parts.first_mut() else { return None };
+    let rest = text.strip_prefix(b"{")?;
+    let named = format!("{{\"model\":{},", serde_json::Value::from(model));
+    *text = [named.as_bytes(), rest].concat().into();
+    Some(BodyTemplate::Json(template))
 }
 
 /// The secrets and their values when the plan is compiled.

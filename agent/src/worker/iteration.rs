@@ -5,10 +5,11 @@ use super::escape::escape_json;
 use super::meter::At;
 use super::{Shop, check};
 use crate::clock::now_ns;
-use crate::http::{Attempt, CookieJar, Observer, Request, Response, Span};
+use crate::http::{Attempt, CookieJar, Observer, Request, Response, Span, Watch};
 use bytes::Bytes;
 use squall_common::dynamic;
 use squall_common::feeding::row_of;
+use squall_common::generation::Reading;
 use squall_common::interval::SkipReason;
 use squall_common::mixing::{scenario_of, target_of};
 use squall_common::plan::{LoadId, LoadModel, Part, ScenarioId, Scheme, StepId, TargetId, Template, ThinkTime};
@@ -26,6 +27,7 @@ pub struct User {
     /// Which fixed request stands in `request`, ready to be sent again, and since which change of secrets.
     standing: Option<(At, u64)>,
     response: Response,
+    reading: Reading,
     variables: Vec<Option<Vec<u8>>>,
     /// The row of each feeder in this iteration.
     rows: Vec<Option<usize>>,
@@ -38,6 +40,7 @@ impl User {
             request: Request::default(),
             standing: None,
             response: Response::new(),
+            reading: Reading::default(),
             variables: vec![None; shop.plan.variables.len()],
             rows: vec![None; shop.plan.feeders.len()],
             cookies: CookieJar::new(),
@@ -278,9 +281,19 @@ async fn send(
     let client = &shop.clients[at.target.0 as usize];
     let attempt = {
         let on_send = || under_way.sent();
-        let observer = Observer { on_send: Some(&on_send), watch: None };
-        client.exchange_observed(&user.request, step.want, step.timeout, &mut user.response, observer).await
+        let User { request, response, reading, .. } = user;
+        let call = step.model_call.as_ref();
+        if let Some(call) = call {
+            reading.begin(call);
+        }
+        let mut read = |at_ns: u64, bytes: &[u8]| reading.feed(at_ns, bytes);
+        let watch: Option<Watch<'_>> = if call.is_some() { Some(&mut read) } else { None };
+        let observer = Observer { on_send: Some(&on_send), watch };
+        client.exchange_observed(request, step.want, step.timeout, response, observer).await
     };
+    if step.model_call.is_some() {
+        user.reading.end(attempt.done_ns, user.response.body());
+    }
     // An attempt that never got a connection was an attempt all the same.
     under_way.sent();
     under_way.ended = true;
@@ -289,18 +302,28 @@ async fn send(
         keep_cookies(shop, user, at, compiled);
     }
     shop.gate.settle(attempt.bytes_sent + attempt.bytes_received);
+    let heard = |outcome| if step.model_call.is_some() { user.reading.outcome(outcome) } else { outcome };
     let outcome = match attempt.outcome {
-        Outcome::Ok => {
-            check::judge(step, &user.response).and_then(|()| extract(step, &user.response, &mut user.variables))
-        }
+        Outcome::Ok => check::judge(step, &user.response)
+            .and_then(|()| as_result(heard(Outcome::Ok)))
+            .and_then(|()| extract(step, &user.response, &mut user.variables)),
         failure => Err(failure),
     };
-    let outcome = outcome.err().unwrap_or(Outcome::Ok);
-    shop.meter.record(&sample(at, intended_ns, &attempt, outcome));
+    let outcome = outcome.err().map_or(Outcome::Ok, heard);
+    let sample = sample(at, intended_ns, &attempt, outcome);
+    shop.meter.record(&sample);
+    if let Some(call) = &step.model_call {
+        shop.meter.record_generation(&sample, &user.reading.generation(call, &sample));
+    }
     if outcome != Outcome::Ok {
-        shop.note_error(at, outcome, &attempt);
+        let said = step.model_call.as_ref().and_then(|_| user.reading.detail());
+        shop.note_error(at, outcome, &attempt, said);
     }
     outcome
+}
+
+fn as_result(outcome: Outcome) -> Result<(), Outcome> {
+    if outcome == Outcome::Ok { Ok(()) } else { Err(outcome) }
 }
 
 fn sample(at: At, intended_ns: u64, attempt: &Attempt, outcome: Outcome) -> Sample {

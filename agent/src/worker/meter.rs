@@ -2,6 +2,7 @@
 
 use crate::clock::now_ns;
 use rustix::time::{ClockId, clock_gettime};
+use squall_common::generation::Generation;
 use squall_common::interval::{FlowTable, Health, INTERVAL_NS, IntervalSnapshot, Recorder, SeriesKey, SkipReason};
 use squall_common::ledger::Ledger;
 use squall_common::plan::{ScenarioId, StepId, TargetId};
@@ -144,6 +145,11 @@ impl<S: Sink> Meter<S> {
         if self.log_samples {
             self.sink.sample(sample);
         }
+    }
+
+    /// What a model's answer adds to the request that [`Meter::record`] took.
+    pub fn record_generation(&self, sample: &Sample, generation: &Generation<'_>) {
+        self.recorder.borrow_mut().record_generation(sample, generation);
     }
 
     /// How late the event loop itself was with something it knew in advance.

@@ -56,6 +56,8 @@ use tokio::task::LocalSet;
 const TICK_NS: u64 = 50_000_000;
 /// Different errors a worker remembers in words.
 const ERRORS_KEPT: usize = 20;
+/// Of what a model server says of an error.
+const ERROR_KEPT_CHARS: usize = 200;
 
 /// What every worker of an agent shares: made once, read only.
 pub struct Prepared {
@@ -177,7 +179,7 @@ impl Shop {
         self.lease_holds();
     }
 
-    fn note_error(&self, at: At, outcome: Outcome, attempt: &Attempt) {
+    fn note_error(&self, at: At, outcome: Outcome, attempt: &Attempt, said: Option<&str>) {
         let mut errors = self.errors.borrow_mut();
         let key = (outcome, at.target.0);
         if errors.len() >= ERRORS_KEPT || errors.contains_key(&key) {
@@ -185,10 +187,11 @@ impl Shop {
         }
         let target = &self.plan.target(at.target).name;
         let step = &self.plan.scenario(at.scenario).steps[at.step.0 as usize].name;
-        let detail = match (&attempt.detail, attempt.status) {
-            (Some(detail), _) => detail.clone().into_owned(),
-            (None, Some(status)) => format!("status {status}"),
-            (None, None) => "no detail".to_owned(),
+        let detail = match (&attempt.detail, said, attempt.status) {
+            (Some(detail), ..) => detail.clone().into_owned(),
+            (None, Some(said), _) => said.chars().take(ERROR_KEPT_CHARS).collect::<String>(),
+            (None, None, Some(status)) => format!("status {status}"),
+            (None, None, None) => "no detail".to_owned(),
         };
         errors.insert(key, format!("first `{}` from target `{target}` in `{step}`: {detail}", outcome.name()));
     }

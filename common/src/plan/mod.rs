@@ -8,6 +8,7 @@ pub mod file;
 mod fleet;
 pub mod limits;
 mod load;
+mod model;
 mod scenario;
 mod slo;
 mod target;
@@ -15,6 +16,7 @@ mod template;
 
 pub use fleet::{OnAgentLoss, StartWhen};
 pub use load::{Arrivals, Load, LoadId, LoadModel, MaxInFlight, Phase, PhaseKind, WhenFull};
+pub use model::{Api, Bound, DEFAULT_API_VERSION, Endpoint, ModelCall};
 pub use scenario::{
     BodyTemplate, Check, Extract, ExtractFrom, Feeder, FeederId, FeederOrder, Scenario, ScenarioId, StatusMatch, Step,
     StepId, TextMatch, ThinkTime, WhenExhausted,

@@ -1,6 +1,6 @@
 //! Scenarios: what is sent, in which steps, and what is expected back.
 
-use super::{TargetId, Template, VarId};
+use super::{ModelCall, TargetId, Template, VarId};
 use bytes::Bytes;
 use std::time::Duration;
 
@@ -48,6 +48,8 @@ pub struct Step {
     pub extracts: Vec<Extract>,
     /// Waited after the step.
     pub think: Option<ThinkTime>,
+    /// Calls a model: the path follows from the target, and the answer is read for tokens.
+    pub model_call: Option<ModelCall>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -9,16 +9,21 @@ pub struct Slo {
     pub text: String,
     pub quantity: Quantity,
     pub comparison: Comparison,
-    /// µs for latencies, a ratio 0–1 for `error_rate`, requests/s for `throughput`.
+    /// µs for latencies, a ratio 0–1 for `error_rate` and `goodput`, requests/s for `throughput`.
     pub limit: f64,
     pub scope: SloScope,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Quantity {
-    Latency { statistic: Statistic, metric: Metric },
+    Latency {
+        statistic: Statistic,
+        metric: Metric,
+    },
     ErrorRate,
     Throughput,
+    /// Good requests, by the plan's own bounds, over all that ended.
+    Goodput,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -43,10 +48,21 @@ pub enum Metric {
     Receive,
     Rtt,
     Server,
+    /// From the intended instant to the first token.
+    FirstToken,
+    /// From the actual send to the first token.
+    FirstTokenService,
+    /// From the intended instant to the first token that is no reasoning, where reasoning came first.
+    FirstVisible,
+    SecondToken,
+    /// Between two events that bring tokens: each gap a value of its own.
+    InterToken,
+    /// (end − first token) / (tokens − 1).
+    TimePerToken,
 }
 
 impl Metric {
-    pub const COUNT: usize = 11;
+    pub const COUNT: usize = 17;
     pub const ALL: [Self; Self::COUNT] = [
         Self::ResponseTime,
         Self::ServiceTime,
@@ -59,6 +75,21 @@ impl Metric {
         Self::Receive,
         Self::Rtt,
         Self::Server,
+        Self::FirstToken,
+        Self::FirstTokenService,
+        Self::FirstVisible,
+        Self::SecondToken,
+        Self::InterToken,
+        Self::TimePerToken,
+    ];
+    /// Those of a model's answers.
+    pub const OF_MODELS: [Self; 6] = [
+        Self::FirstToken,
+        Self::FirstTokenService,
+        Self::FirstVisible,
+        Self::SecondToken,
+        Self::InterToken,
+        Self::TimePerToken,
     ];
 
     pub fn name(self) -> &'static str {
@@ -74,6 +105,12 @@ impl Metric {
             Self::Receive => "receive",
             Self::Rtt => "rtt",
             Self::Server => "server",
+            Self::FirstToken => "ttft",
+            Self::FirstTokenService => "ttft_service",
+            Self::FirstVisible => "first_visible",
+            Self::SecondToken => "second_token",
+            Self::InterToken => "inter_token",
+            Self::TimePerToken => "tpot",
         }
     }
 

@@ -1,6 +1,6 @@
 //! Targets: where requests go and how connections to it are kept.
 
-use super::Template;
+use super::{Endpoint, Template};
 use bytes::Bytes;
 use std::fmt;
 use std::net::IpAddr;
@@ -89,6 +89,8 @@ pub struct Target {
     pub redirects: Redirects,
     /// Content codings offered in `accept-encoding`; empty: none is asked for and bodies are not decoded.
     pub accept_encoding: Vec<ContentCoding>,
+    /// How it serves models, for steps that call one.
+    pub endpoint: Endpoint,
 }
 
 impl Target {

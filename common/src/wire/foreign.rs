@@ -1,6 +1,7 @@
 //! Bounds on what others say, checked before it costs memory or a sum.
 
 use super::Malformed;
+use crate::generation::Tokens;
 use crate::histogram::check_shape;
 use crate::interval::{Flow, IntervalSnapshot, Series};
 use crate::plan::Metric;
@@ -66,6 +67,7 @@ pub(super) fn check_counts(snapshot: &IntervalSnapshot) -> Result<(), Malformed>
     let bytes =
         |series: &Series| [series.bytes_sent, series.bytes_received, series.body_bytes, series.decoded_body_bytes];
     within("byte count", sum(snapshot.series.values().flat_map(bytes)), MAX_MEASURE)?;
+    within("token count", sum(snapshot.series.values().flat_map(tokens_of)), MAX_MEASURE)?;
     let health = &snapshot.health;
     within("workers", health.workers.into(), MAX_WORKERS.into())?;
     let measures = [
@@ -88,6 +90,13 @@ fn counts_of_flow(flow: &Flow) -> impl Iterator<Item = u64> {
 fn counts_of(series: &Series) -> impl Iterator<Item = u64> {
     let latencies = series.metrics().flat_map(|(_, latencies)| [latencies.histogram().len(), latencies.overflow()]);
     series.outcomes.into_iter().chain(series.statuses.values().copied()).chain(latencies)
+}
+
+fn tokens_of(series: &Series) -> impl Iterator<Item = u64> {
+    let Tokens { generations, with_usage, input, output, cached, reasoning, .. } = series.tokens;
+    let Tokens { chunks, stalls, good, prompts_filtered, finish, .. } = series.tokens;
+    let alone = [generations, with_usage, input, output, cached, reasoning, chunks, stalls, good, prompts_filtered];
+    alone.into_iter().chain(finish)
 }
 
 fn sum(counts: impl Iterator<Item = u64>) -> u64 {

@@ -36,6 +36,7 @@ pub(crate) fn target(name: &str) -> Target {
         proxy_from_environment: false,
         redirects: Redirects::Off,
         accept_encoding: Vec::new(),
+        endpoint: squall_common::plan::Endpoint::OpenAi { model: None },
     }
 }
 
@@ -52,6 +53,7 @@ pub(crate) fn scenario(name: &str, steps: &[&str], targets: u16) -> Scenario {
         checks: Vec::new(),
         extracts: Vec::new(),
         think: None,
+        model_call: None,
     };
     Scenario {
         name: name.to_owned(),

@@ -6,6 +6,7 @@ mod files;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod hlog;
+mod models;
 mod names;
 pub(crate) mod numbers;
 mod origin;

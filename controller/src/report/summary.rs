@@ -4,7 +4,7 @@
 use super::caveats::caveats;
 use super::numbers::rfc3339;
 use super::requests::requests;
-use super::{RunRecord, coverage, names, origin};
+use super::{RunRecord, coverage, models, names, origin};
 use serde_json::{Map, Value, json};
 use squall_common::histogram::Latencies;
 use squall_common::interval::{Series, SkipReason};
@@ -81,7 +81,7 @@ fn part(record: &RunRecord, part: &Part, ratio: f64, holes: &[Hole]) -> Value {
             "completed_per_s": per_second(part.ledger.completed, seconds(record.duration)),
         },
     }));
-    blocks.append(&mut came_of(&part.series));
+    blocks.append(&mut came_of(&part.series, seconds(record.duration)));
     blocks.insert(
         "iterations".to_owned(),
         json!({"started": part.iterations_started, "completed": part.iterations_completed}),
@@ -121,8 +121,8 @@ fn hole(hole: &Hole) -> Value {
     })
 }
 
-/// Latencies, phases, statuses, outcomes and bytes.
-fn came_of(series: &Series) -> Map<String, Value> {
+/// Latencies, phases, what models did, statuses, outcomes and bytes. `time_s`: what rates are of.
+fn came_of(series: &Series, time_s: f64) -> Map<String, Value> {
     let outcomes: Map<String, Value> = Outcome::ALL
         .into_iter()
         .zip(series.outcomes)
@@ -136,6 +136,9 @@ fn came_of(series: &Series) -> Map<String, Value> {
     let phases = phases(series);
     if !phases.is_empty() {
         blocks.insert("phases".to_owned(), Value::Object(phases));
+    }
+    if let Some(models) = models::block(series, time_s, latency_block) {
+        blocks.insert("models".to_owned(), models);
     }
     blocks.insert("status".to_owned(), Value::Object(statuses));
     blocks.insert("outcomes".to_owned(), Value::Object(outcomes));
@@ -160,7 +163,9 @@ fn latency(series: &Series) -> Value {
 fn phases(series: &Series) -> Map<String, Value> {
     series
         .metrics()
-        .filter(|(metric, latencies)| !ALWAYS.contains(metric) && !latencies.is_empty())
+        .filter(|(metric, latencies)| {
+            !ALWAYS.contains(metric) && !Metric::OF_MODELS.contains(metric) && !latencies.is_empty()
+        })
         .map(|(metric, latencies)| (metric.name().to_owned(), latency_block(latencies)))
         .collect()
 }
@@ -207,7 +212,7 @@ fn steady_state(record: &RunRecord) -> Value {
             "completed_per_s": per_second(steady.ledger.completed, time_s),
         },
     }));
-    blocks.append(&mut came_of(&steady.series));
+    blocks.append(&mut came_of(&steady.series, time_s));
     with_latency_ok(record, scope, &steady, Value::Object(blocks))
 }
 
@@ -232,7 +237,7 @@ fn slos(record: &RunRecord) -> Value {
 pub fn unit(slo: &Slo) -> &'static str {
     match slo.quantity {
         Quantity::Latency { .. } => "us",
-        Quantity::ErrorRate => "ratio",
+        Quantity::ErrorRate | Quantity::Goodput => "ratio",
         Quantity::Throughput => "per_s",
     }
 }

@@ -32,13 +32,33 @@ const PHASES: [(Metric, &str); 8] = [
 /// `ok` is what ended ok, shown apart when something did not: fast failures
 /// make the figures of all requests look better than any user's.
 pub fn latencies(series: &Series, ok: Option<&Series>, width: usize, paint: Paint) -> Vec<String> {
+    let of = |metric| series.latencies(metric).filter(|latencies| !latencies.is_empty());
+    let mut rows = vec![(Tone::Strong, "response time".to_owned(), of(Metric::ResponseTime))];
+    if let Some(ok) = ok {
+        let latencies = ok.latencies(Metric::ResponseTime).filter(|latencies| !latencies.is_empty());
+        rows.push((Tone::Plain, "  when ok".to_owned(), latencies));
+    }
+    rows.push((Tone::Plain, "service time".to_owned(), of(Metric::ServiceTime)));
+    rows.push((Tone::Plain, "dispatch lag".to_owned(), of(Metric::DispatchLag)));
+    let phase = |(metric, name)| Some((Tone::Quiet, format!("  {name}"), Some(of(metric)?)));
+    rows.extend(PHASES.into_iter().filter_map(phase));
+    latency_table("latency", rows, width, paint)
+}
+
+/// Percentiles, largest and mean of each row; beyond [`WIDE`] also smallest and count.
+pub fn latency_table(
+    title: &'static str,
+    rows: Vec<(Tone, String, Option<&Latencies>)>,
+    width: usize,
+    paint: Paint,
+) -> Vec<String> {
     let wide = width >= WIDE;
-    let mut head = vec!["latency", "p50", "p90", "p95", "p99", "p99.9", "max", "mean"];
+    let mut head = vec![title, "p50", "p90", "p95", "p99", "p99.9", "max", "mean"];
     if wide {
         head.extend(["min", "count"]);
     }
     let mut table = Table::with_head(head).name_width(NAME);
-    let mut push = |tone: Tone, name: &str, latencies: Option<&Latencies>| {
+    for (tone, name, latencies) in rows {
         let shown = [50.0, 90.0, 95.0, 99.0, 99.9]
             .map(|percentile| latencies.map(|latencies| latencies.percentile_us(percentile) as f64));
         let mut cells: Vec<String> = shown
@@ -50,19 +70,7 @@ pub fn latencies(series: &Series, ok: Option<&Series>, width: usize, paint: Pain
             cells.push(measured(latencies.map(|l| l.min_us() as f64)));
             cells.push(count(latencies.map_or(0, Latencies::count)));
         }
-        table.push(std::iter::once(name.to_owned()).chain(cells).map(|text| Cell::new(tone, text)));
-    };
-    let of = |metric| series.latencies(metric).filter(|latencies| !latencies.is_empty());
-    push(Tone::Strong, "response time", of(Metric::ResponseTime));
-    if let Some(ok) = ok {
-        push(Tone::Plain, "  when ok", ok.latencies(Metric::ResponseTime).filter(|latencies| !latencies.is_empty()));
-    }
-    push(Tone::Plain, "service time", of(Metric::ServiceTime));
-    push(Tone::Plain, "dispatch lag", of(Metric::DispatchLag));
-    for (metric, name) in PHASES {
-        if let Some(latencies) = of(metric) {
-            push(Tone::Quiet, &format!("  {name}"), Some(latencies));
-        }
+        table.push(std::iter::once(name).chain(cells).map(|text| Cell::new(tone, text)));
     }
     table.lines(width, paint)
 }

@@ -2,7 +2,7 @@
 
 use super::caveats::caveats;
 use super::numbers::{bytes, count, duration, latency, percent, plural, rate};
-use super::{RunRecord, coverage, names, summary, tables};
+use super::{RunRecord, coverage, models, names, summary, tables};
 use crate::terminal::{Cell, MIN_WIDTH, Paint, Table, Tone, fit, width_of, wrap};
 use squall_common::interval::SkipReason;
 use squall_common::merge::{Part, Scope};
@@ -27,6 +27,7 @@ pub fn render(record: &RunRecord, width: usize, colour: bool) -> String {
         identity(record, width, paint),
         slos(record, width, paint),
         when_any(tables::latencies(&all.series, ok.as_ref().map(|ok| &ok.series), width, paint)),
+        models::table(&all.series, width, paint),
         amounts(record, &all, width, paint),
         when_any(tables::outcomes(&all.series, width, paint)),
         tables::scenarios(record, width, paint),
@@ -49,7 +50,7 @@ pub fn render(record: &RunRecord, width: usize, colour: bool) -> String {
 }
 
 /// A label and its text, which hangs under itself.
-fn labelled(label: &str, text: &str, width: usize, paint: Paint, tone: Tone) -> Vec<String> {
+pub(super) fn labelled(label: &str, text: &str, width: usize, paint: Paint, tone: Tone) -> Vec<String> {
     let label = format!("{label:<LABEL$}");
     let mut lines = wrap(&label, text, width);
     if let Some(first) = lines.first_mut() {
@@ -119,6 +120,7 @@ fn amounts(record: &RunRecord, all: &Part, width: usize, paint: Paint) -> Vec<St
     let traffic = format!("sent {} · received {}", flow(all.series.bytes_sent), flow(all.series.bytes_received));
     let mut lines = labelled("throughput", &throughput, width, paint, Tone::Quiet);
     lines.extend(labelled("bytes", &traffic, width, paint, Tone::Quiet));
+    lines.extend(models::lines(record, &all.series, width, paint));
     let has_steps = record.merge.plan().scenarios.iter().any(|scenario| scenario.steps.len() > 1);
     if has_steps {
         let iterations =

@@ -118,6 +118,7 @@ fn target_at(address: SocketAddr) -> Target {
         proxy_from_environment: false,
         redirects: Redirects::Off,
         accept_encoding: Vec::new(),
+        endpoint: squall_common::plan::Endpoint::OpenAi { model: None },
     }
 }
 

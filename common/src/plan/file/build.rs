@@ -55,6 +55,7 @@ impl<'a> Builder<'a> {
         self.build_targets(root);
         self.build_feeders(root);
         self.build_scenarios(root);
+        self.check_model_calls(root);
         self.build_loads(root);
         let slos = self.build_slos(root);
         self.check_feeders_suffice();

@@ -15,6 +15,7 @@ mod emit;
 mod feeders;
 mod init;
 mod loads;
+mod models;
 mod node;
 mod overrides;
 mod problem;

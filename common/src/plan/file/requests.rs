@@ -1,6 +1,7 @@
 //! One request: method, path, headers, body.
 
 use super::build::{Builder, tags};
+use super::models;
 use super::node::{Node, Value};
 use super::problem::{Place, Problem};
 use super::targets::is_token;
@@ -44,10 +45,19 @@ impl Builder<'_> {
                 }
             }
         }
-        let body = self.body(node, &mut headers, names);
+        let (model_call, body) = match self.model_call(node, around.scenario, &mut headers, names) {
+            Some((call, body)) => (Some(call), body),
+            None => (None, self.body(node, &mut headers, names)),
+        };
         let think = self.think(node).or_else(|| if is_inline { None } else { self.think(around.scenario) });
         let checks = self.checks(node);
-        let line = self.request_line(node, around.default_path, names);
+        let line = match (models::call_of(node), &model_call) {
+            (Some(_), None) => return None,
+            (_, Some(call)) => {
+                Some(("POST".to_owned(), Template::literal(call.api.path()), call.api.path().to_owned()))
+            }
+            (None, None) => self.request_line(node, around.default_path, names),
+        };
         let target = match node.get("target").filter(|_| !is_inline) {
             Some(target) => target.scalar().and_then(|name| self.target_named(name, &target.place)),
             None => None,
@@ -55,6 +65,7 @@ impl Builder<'_> {
         let (method, path, shown_path) = line?;
         let name = match node.text_of("name").filter(|_| !is_inline) {
             Some(name) => name.to_owned(),
+            None if model_call.is_some() => models::call_of(node).map_or("", |(api, _)| api.name()).to_owned(),
             None => format!("{method} {shown_path}").chars().take(64).collect(),
         };
         Some(Step {
@@ -72,6 +83,7 @@ impl Builder<'_> {
             checks,
             extracts: Vec::new(),
             think,
+            model_call,
         })
     }
 
@@ -226,7 +238,7 @@ impl Builder<'_> {
 }
 
 /// The place of a node with all its lines, for carets inside maps and lists.
-fn whole_place(node: &Node) -> Place {
+pub(super) fn whole_place(node: &Node) -> Place {
     fn last_line(node: &Node) -> u32 {
         match &node.value {
             Value::Scalar(_) => node.place.end_line,

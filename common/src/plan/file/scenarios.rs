@@ -30,7 +30,7 @@ const REQUEST_KEYS: [&str; 15] = [
 ];
 
 /// Keys of a scenario that mean one inline request.
-const INLINE_KEYS: [&str; 18] = [
+const INLINE_KEYS: [&str; 22] = [
     "get",
     "post",
     "put",
@@ -49,6 +49,10 @@ const INLINE_KEYS: [&str; 18] = [
     "form",
     "checks",
     "extract",
+    "chat",
+    "completions",
+    "embeddings",
+    "responses",
 ];
 
 impl Builder<'_> {
@@ -92,6 +96,8 @@ impl Builder<'_> {
             Some(list) => self.steps(node, list),
             None => self.inline_step(node, is_root).into_iter().collect(),
         };
+        let has_calls = steps.iter().any(|step| step.model_call.is_some());
+        self.check_model_keys(node, has_calls || steps.is_empty());
         if steps.is_empty() {
             return None;
         }

@@ -5,17 +5,17 @@ use super::check::quoted;
 use super::node::Node;
 use super::problem::Problem;
 use super::suggest::nearest;
-use crate::plan::{Comparison, Metric, Quantity, Region, ScenarioId, Slo, SloScope, Statistic};
+use crate::plan::{Bound, Comparison, Metric, Quantity, Region, ScenarioId, Slo, SloScope, Statistic};
 use crate::units;
 
 /// What is wrong with a line: message, advice, the words meant.
-struct Wrong {
-    message: String,
-    advice: String,
-    focus: String,
+pub(super) struct Wrong {
+    pub(super) message: String,
+    pub(super) advice: String,
+    pub(super) focus: String,
 }
 
-type Parsed<T> = Result<T, Wrong>;
+pub(super) type Parsed<T> = Result<T, Wrong>;
 
 fn wrong<T>(message: impl Into<String>, advice: impl Into<String>, focus: &str) -> Parsed<T> {
     Err(Wrong { message: message.into(), advice: advice.into(), focus: focus.to_owned() })
@@ -40,19 +40,7 @@ impl Builder<'_> {
     }
 
     fn slo(&mut self, text: &str, at: &Node) -> Parsed<Slo> {
-        let Some(operator_at) = text.find(['<', '>', '=']) else {
-            return wrong(format!("`{text}` compares nothing"), EXAMPLE, "");
-        };
-        let (left, rest) = text.split_at(operator_at);
-        let operator_end = rest.find(|c| !matches!(c, '<' | '>' | '=')).unwrap_or(rest.len());
-        let (operator, rest) = rest.split_at(operator_end);
-        let comparison = match operator {
-            "<" => Comparison::Below,
-            "<=" => Comparison::AtMost,
-            ">" => Comparison::Above,
-            ">=" => Comparison::AtLeast,
-            _ => return wrong(format!("`{operator}` is not a comparison"), "write `<`, `<=`, `>` or `>=`", operator),
-        };
+        let (left, comparison, operator, rest) = compared(text, EXAMPLE)?;
         let quantity = quantity(left.trim())?;
         let mut words = rest.split_whitespace();
         let Some(value) = words.next() else {
@@ -63,6 +51,15 @@ impl Builder<'_> {
             None => (value, false),
         };
         let limit = limit(&quantity, value)?;
+        let bounds =
+            self.scenarios.iter().flat_map(|scenario| &scenario.steps).filter_map(|step| step.model_call.as_ref());
+        if quantity == Quantity::Goodput && bounds.clone().all(|call| call.goodput.is_empty()) {
+            return wrong(
+                "nothing says what a good request is",
+                "add `goodput: [ttft < 400ms]` to a scenario that calls a model",
+                "goodput",
+            );
+        }
         if after_comma {
             return wrong("nothing can follow a comma here", SCOPES, ",");
         }
@@ -128,12 +125,52 @@ impl Builder<'_> {
     }
 }
 
+/// Left side, comparison (and as written), and what follows it.
+fn compared<'t>(text: &'t str, example: &str) -> Parsed<(&'t str, Comparison, &'t str, &'t str)> {
+    let Some(operator_at) = text.find(['<', '>', '=']) else {
+        return wrong(format!("`{text}` compares nothing"), example, "");
+    };
+    let (left, rest) = text.split_at(operator_at);
+    let operator_end = rest.find(|c| !matches!(c, '<' | '>' | '=')).unwrap_or(rest.len());
+    let (operator, rest) = rest.split_at(operator_end);
+    let comparison = match operator {
+        "<" => Comparison::Below,
+        "<=" => Comparison::AtMost,
+        ">" => Comparison::Above,
+        ">=" => Comparison::AtLeast,
+        _ => return wrong(format!("`{operator}` is not a comparison"), "write `<`, `<=`, `>` or `>=`", operator),
+    };
+    Ok((left, comparison, operator, rest))
+}
+
+/// A line of `goodput`: a bound that one request meets or not, e.g. `ttft < 400ms`.
+pub(super) fn parse_bound(text: &str) -> Parsed<Bound> {
+    const EXAMPLE: &str = "write e.g. `ttft < 400ms`";
+    let (left, comparison, _, rest) = compared(text, EXAMPLE)?;
+    let (name, value) = (left.trim(), rest.trim());
+    let known = || [Metric::ResponseTime, Metric::ServiceTime].into_iter().chain(Metric::OF_MODELS);
+    let Some(metric) = known().find(|metric| metric.name() == name) else {
+        let message = format!("`{name}` is not measured of one request");
+        let names: Vec<&str> = known().map(Metric::name).collect();
+        let advice = match nearest(name, names.iter().copied()) {
+            Some(near) => format!("write `{near}`"),
+            None => format!("the metrics are {}", quoted(names.iter().copied())),
+        };
+        return wrong(message, advice, name);
+    };
+    if value.is_empty() {
+        return wrong("the comparison has no limit", EXAMPLE, "");
+    }
+    Ok(Bound { text: text.trim().to_owned(), metric, comparison, limit_us: latency_limit(value)? })
+}
+
 const SCOPES: &str = "after the limit can stand `for SCENARIO`, `in region R` and `in steady state`";
 
 fn quantity(text: &str) -> Parsed<Quantity> {
     match text {
         "error_rate" => return Ok(Quantity::ErrorRate),
         "throughput" => return Ok(Quantity::Throughput),
+        "goodput" => return Ok(Quantity::Goodput),
         _ => {}
     }
     let Some((statistic, metric)) =
@@ -142,7 +179,7 @@ fn quantity(text: &str) -> Parsed<Quantity> {
         if Metric::from_name(text).is_some() {
             return wrong(format!("`{text}` is many values: say which"), format!("write `p99({text})`"), text);
         }
-        return match nearest(text, ["error_rate", "throughput"]) {
+        return match nearest(text, ["error_rate", "throughput", "goodput"]) {
             Some(near) => wrong(format!("`{text}` is not measured"), format!("write `{near}`"), text),
             None => wrong(format!("`{text}` is not measured"), EXAMPLE, text),
         };
@@ -184,15 +221,20 @@ fn quantity(text: &str) -> Parsed<Quantity> {
 /// µs, a ratio or requests/s, by the quantity.
 fn limit(quantity: &Quantity, text: &str) -> Parsed<f64> {
     let parsed = match quantity {
-        Quantity::Latency { .. } => units::parse_duration(text)
-            .map(|duration| duration.as_micros() as f64)
-            // Of a latency, milliseconds are meant more often than seconds.
-            .map_err(|error| match error.message.ends_with("has no unit") {
-                true => units::InvalidUnit { advice: format!("write `{text}ms`"), ..error },
-                false => error,
-            }),
-        Quantity::ErrorRate => units::parse_percent(text),
+        Quantity::Latency { .. } => return latency_limit(text),
+        Quantity::ErrorRate | Quantity::Goodput => units::parse_percent(text),
         Quantity::Throughput => units::parse_rate(text),
     };
     parsed.or_else(|error| wrong(error.message, error.advice, text))
+}
+
+/// µs.
+fn latency_limit(text: &str) -> Parsed<f64> {
+    units::parse_duration(text)
+        .map(|duration| duration.as_micros() as f64)
+        // Of a latency, milliseconds are meant more often than seconds.
+        .or_else(|error| match error.message.ends_with("has no unit") {
+            true => wrong(error.message, format!("write `{text}ms`"), text),
+            false => wrong(error.message, error.advice, text),
+        })
 }

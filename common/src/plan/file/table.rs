@@ -44,6 +44,7 @@ pub(super) static PLAN: Object = Object {
             "Where requests go, e.g. `https://shop.example`. Short for one entry of `targets`.",
         ),
         field("targets", Map(&Either(&[Text, Kind::Object(&TARGET)])), "Where requests go, by name: a URL or a map."),
+        field("auth", Kind::Object(&AUTH), "Who asks: sent to every target without an `auth` of its own."),
         field(
             "feeders",
             Map(&Either(&[Text, Kind::Object(&FEEDER)])),
@@ -119,6 +120,11 @@ pub(super) static TARGET: Object = Object {
     fields: &[
         field("url", Text, "`http://…` or `https://…`; a path in it is put before every request's path."),
         field("region", Text, "Where the target lives, e.g. `azure/eastus`."),
+        field("api", Word(&["azure", "azure_v1", "openai"]), API_DOC),
+        field("deployment", Text, "Azure: the deployment that models are called by."),
+        with_default("api_version", Text, "2024-10-21 (azure), none (azure_v1)", "Azure: the version of its API."),
+        field("model", Text, "Other endpoints: the model asked for where a call names none."),
+        field("auth", Kind::Object(&AUTH), "Who asks; over the plan's own `auth`."),
         with_default("weight", Count(1, 1_000_000), "1", "Its part of a scenario's traffic."),
         field("headers", TEXTS, "Sent with every request to this target unless the request sets the same name."),
         with_default("http", Word(&["auto", "1.1", "2"]), "auto", "The HTTP version."),
@@ -142,6 +148,21 @@ pub(super) static TARGET: Object = Object {
             List(&Word(&["gzip", "br", "deflate", "zstd"])),
             "Content codings asked for; bodies are decoded.",
         ),
+    ],
+};
+
+const API_DOC: &str = "How models are reached: `azure` (`/openai/deployments/…`; the default with a `deployment`), `azure_v1` \
+     (`/openai/v1/…`) or `openai` (`/v1/…`; the default).";
+const CHAT_DOC: &str =
+    "The body of a call to `…/chat/completions`: `messages` and any parameter of the API; or just what the user says.";
+
+static AUTH: Object = Object {
+    name: "auth",
+    doc: "Who asks: exactly one of these, as a reference to a secret.",
+    shorthand: None,
+    fields: &[
+        field("api_key", Text, "Sent as `api-key` to Azure, as `authorization: Bearer` elsewhere."),
+        field("bearer", Text, "A token, sent as `authorization: Bearer`."),
     ],
 };
 
@@ -310,6 +331,12 @@ pub(super) static SCENARIO: Object = Object {
         field("from", Map(&Share), "Regions whose agents carry the scenario's own `load`."),
         field("load", Kind::Object(&LOAD), "The scenario's own load, instead of a part of the plan's."),
         field("steps", List(&Kind::Object(&STEP)), "The requests of one iteration, in order."),
+        field("chat", Json, CHAT_DOC),
+        field("completions", Json, "The body of a call to `…/completions`, or just its prompt."),
+        field("embeddings", Json, "The body of a call to `…/embeddings`, or just its input."),
+        field("responses", Json, "The body of a call to `…/responses`, or just its input."),
+        with_default("stall_above", Kind::Duration, "1s", "A longer gap between tokens counts as a stall."),
+        field("goodput", List(&Text), "A request is good that meets all of these, e.g. `ttft < 400ms`, `tpot < 40ms`."),
         with_default("method", Text, "GET", METHODS),
         field("get", Text, "The path of a GET request."),
         field("post", Text, "The path of a POST request."),
@@ -341,6 +368,12 @@ pub(super) static STEP: Object = Object {
         with_default("name", Text, "method and path", "Names the request in reports."),
         field("tags", TEXTS, "Words of your own, carried into results."),
         field("target", Text, "A target for this step alone."),
+        field("chat", Json, CHAT_DOC),
+        field("completions", Json, "The body of a call to `…/completions`, or just its prompt."),
+        field("embeddings", Json, "The body of a call to `…/embeddings`, or just its input."),
+        field("responses", Json, "The body of a call to `…/responses`, or just its input."),
+        with_default("stall_above", Kind::Duration, "1s", "A longer gap between tokens counts as a stall."),
+        field("goodput", List(&Text), "A request is good that meets all of these, e.g. `ttft < 400ms`, `tpot < 40ms`."),
         with_default("method", Text, "GET", METHODS),
         field("get", Text, "The path of a GET request."),
         field("post", Text, "The path of a POST request."),

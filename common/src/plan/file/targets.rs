@@ -76,7 +76,7 @@ impl Builder<'_> {
             (Some(target), Some(_)) => {
                 self.problem(target, "`target` and `targets` are both given", "put the target into `targets`");
             }
-            (Some(target), None) => self.build_target("target", target, target),
+            (Some(target), None) => self.build_target("target", target, target, root.get("auth")),
             (None, Some(targets)) => {
                 if targets.is_map() && targets.entries().is_empty() {
                     self.problem(targets, "`targets` has none", "write `name: https://…` below it");
@@ -84,7 +84,7 @@ impl Builder<'_> {
                 for entry in targets.entries() {
                     self.check_name("target", &entry.key, &entry.key_place);
                     let at = Node::plain(&entry.key, &entry.key_place);
-                    self.build_target(&entry.key, &entry.node, &at);
+                    self.build_target(&entry.key, &entry.node, &at, root.get("auth"));
                 }
             }
             (None, None) => self.short_target(root),
@@ -133,10 +133,10 @@ impl Builder<'_> {
             }
         };
         let node = Node::text(&text, root.get("host").map_or(&place, |host| &host.place));
-        self.build_target("target", &node, &node);
+        self.build_target("target", &node, &node, root.get("auth"));
     }
 
-    fn build_target(&mut self, name: &str, node: &Node, at: &Node) {
+    fn build_target(&mut self, name: &str, node: &Node, at: &Node, auth: Option<&Node>) {
         let Some(url_node) = (if node.is_map() { node.get("url") } else { Some(node) }) else {
             self.problem(at, &format!("target `{name}` has no `url`"), "add `url: https://…`");
             return;
@@ -159,7 +159,13 @@ impl Builder<'_> {
         {
             self.warning(&tls.place, &format!("target `{name}` is http: its `tls` has no effect"), "write `https://…`");
         }
-        let headers = self.headers(node, &Names { feeders: &[], extracted: &[], later: &[], vars: &[] });
+        let mut headers = self.headers(node, &Names { feeders: &[], extracted: &[], later: &[], vars: &[] });
+        let endpoint = self.endpoint(node, name);
+        if let Some((header, value)) = self.auth_header(node.get("auth").or(auth), &endpoint)
+            && !headers.iter().any(|(known, _)| *known == header)
+        {
+            headers.push((header, value));
+        }
         let target = Target {
             name: name.to_owned(),
             scheme: url.scheme,
@@ -185,6 +191,7 @@ impl Builder<'_> {
             proxy_from_environment: node.text_of("proxy") == Some("environment"),
             redirects: node.count_of("redirects").map_or(Redirects::Off, |n| Redirects::Follow(n.min(20) as u8)),
             accept_encoding: codings(node),
+            endpoint,
         };
         self.targets.push(target);
     }
