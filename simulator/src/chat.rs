@@ -12,6 +12,8 @@ use crate::body::{Answer, Payload};
 use crate::completion::{Completion, Finish};
 use crate::config::{DeploymentConfig, RegionConfig};
 use crate::engine::{Engine, Ticket};
+use crate::llm::TokenTruth;
+use crate::llm::account::Books;
 use crate::model::Work;
 use crate::quota::{Quota, Remaining};
 use crate::region::Region;
@@ -25,6 +27,7 @@ const MAX_COMPLETION_TOKENS: u32 = 1_000_000;
 pub(crate) struct Deployment {
     pub(crate) config: DeploymentConfig,
     pub(crate) engine: Arc<Engine>,
+    pub(crate) books: Arc<Books>,
     quota: Mutex<Quota>,
 }
 
@@ -33,6 +36,7 @@ impl Deployment {
         let model = config.model.as_ref().unwrap_or(&region.model).clone();
         Self {
             engine: Engine::new(model),
+            books: Arc::default(),
             quota: Mutex::new(Quota::new(config.requests_per_min, config.tokens_per_min)),
             config: config.clone(),
         }
@@ -108,8 +112,22 @@ async fn admitted(mut call: Call<'_>, id: &str) -> Result<Answer, Box<Answer>> {
         words: call.random.next_u64(),
     };
     let include_usage = request.stream_options.is_some_and(|options| options.include_usage);
-    let answer = if request.stream == Some(true) {
-        let chunks = sse::stream(completion, ticket, call.region.clone(), config.tokens_per_chunk, include_usage);
+    let is_stream = request.stream == Some(true);
+    let account = deployment.books.open(call.started, is_stream);
+    account.meter().used(TokenTruth {
+        prompt: u64::from(prompt_tokens),
+        output: u64::from(completion_tokens),
+        ..TokenTruth::default()
+    });
+    let mut answer = if is_stream {
+        let chunks = sse::stream(
+            completion,
+            ticket,
+            account.meter().clone(),
+            call.region.clone(),
+            config.tokens_per_chunk,
+            include_usage,
+        );
         let mut answer = Answer::bytes(StatusCode::OK, "text/event-stream", "");
         answer.payload = Payload::Chunks(chunks, None);
         answer.with("cache-control", "no-cache")
@@ -117,6 +135,7 @@ async fn admitted(mut call: Call<'_>, id: &str) -> Result<Answer, Box<Answer>> {
         last(&mut ticket).await;
         Answer::json(StatusCode::OK, &completion.whole())
     };
+    answer.account = Some(account);
     Ok(with_service_headers(answer, remaining, sent.elapsed(), &config.name))
 }
 

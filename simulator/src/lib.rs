@@ -17,6 +17,8 @@ mod quota;
 mod routes;
 mod truth;
 
+mod llm;
+
 mod connection;
 mod engine;
 mod wait;
@@ -35,5 +37,6 @@ mod region;
 mod simulator;
 
 pub use config::{Config, ConfigError, DeploymentConfig, Problem, RegionConfig};
+pub use llm::{DeploymentTruth, StreamTruth, TokenTruth};
 pub use simulator::{RegionAddress, Simulator, StartError};
 pub use truth::{LatencyTruth, PathTruth, RegionTruth, Truth};

@@ -119,7 +119,7 @@ fn sized(status: StatusCode, bytes: u64) -> Answer {
     } else {
         let blocks = stream::unfold(bytes, |left| async move {
             let block = left.min(BLOCK as u64);
-            (block > 0).then(|| (Ok(FILLER.slice(..block as usize)), left - block))
+            (block > 0).then(|| (Ok(FILLER.slice(..block as usize).into()), left - block))
         });
         Payload::Chunks(blocks.boxed(), Some(bytes))
     };

@@ -35,6 +35,8 @@ pub(crate) struct Call<'a> {
     pub(crate) head: &'a Parts,
     pub(crate) body: Bytes,
     pub(crate) random: Random,
+    /// When its head was received.
+    pub(crate) started: Instant,
     /// When it arrived, plus the latency that region and faults add: waits count from here.
     pub(crate) due: Instant,
 }
@@ -45,14 +47,15 @@ pub(crate) async fn serve(
     request: Request<Incoming>,
 ) -> Result<Response<TrackedBody>, Infallible> {
     let (class, _) = route(request.uri().path());
-    let exchange = Exchange::start(connection, class);
+    let mut exchange = Exchange::start(connection, class);
     let is_head = request.method() == Method::HEAD;
-    let answer = answer(&region, exchange.started(), request).await;
+    let mut answer = answer(&region, exchange.started(), request).await;
     if matches!(answer.payload, Payload::Reset) {
         exchange.connection().reset();
         // The connection's task drops us with everything on the connection.
         return std::future::pending().await;
     }
+    exchange.keep(answer.account.take());
     Ok(dress(answer, is_head, exchange))
 }
 
@@ -79,7 +82,7 @@ async fn answer(region: &Arc<Region>, started: Instant, request: Request<Incomin
     let answer = if is_error {
         azure::failure(effect.status)
     } else {
-        let call = Call { region, class, part, head: &head, body, random, due };
+        let call = Call { region, class, part, head: &head, body, random, started, due };
         endpoint(call).await
     };
     region.stall_over().await;
@@ -164,7 +167,7 @@ pub(crate) fn paced(pieces: Vec<Bytes>, pause: Duration, waiter: crate::wait::Wa
             let waiter = waiter.clone();
             async move {
                 waiter.until(start + pause * number).await;
-                Ok(piece)
+                Ok(piece.into())
             }
         })
         .boxed()

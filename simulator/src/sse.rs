@@ -3,19 +3,20 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use serde_json::{Value, json};
 
-use crate::body::Chunks;
+use crate::body::{Chunk, Chunks};
 use crate::completion::Completion;
 use crate::engine::Ticket;
+use crate::llm::account::{Mark, Meter};
 use crate::region::Region;
 
 struct Streaming {
     completion: Completion,
     ticket: Ticket,
+    meter: Arc<Meter>,
     region: Arc<Region>,
     tokens_per_chunk: u32,
     include_usage: bool,
@@ -27,11 +28,13 @@ struct Streaming {
 pub(crate) fn stream(
     completion: Completion,
     ticket: Ticket,
+    meter: Arc<Meter>,
     region: Arc<Region>,
     tokens_per_chunk: u32,
     include_usage: bool,
 ) -> Chunks {
-    let streaming = Streaming { completion, ticket, region, tokens_per_chunk, include_usage, sent: 0, is_over: false };
+    let streaming =
+        Streaming { completion, ticket, meter, region, tokens_per_chunk, include_usage, sent: 0, is_over: false };
     stream::unfold(streaming, |mut streaming| async move {
         let events = streaming.next().await?;
         streaming.region.stall_over().await;
@@ -41,7 +44,7 @@ pub(crate) fn stream(
 }
 
 impl Streaming {
-    async fn next(&mut self) -> Option<Bytes> {
+    async fn next(&mut self) -> Option<Chunk> {
         if self.is_over {
             return None;
         }
@@ -50,6 +53,7 @@ impl Streaming {
         if self.sent == 0 {
             self.open(&mut events);
         }
+        let before = self.sent;
         let end = (self.sent + self.tokens_per_chunk).min(wanted);
         let mut content = String::new();
         while self.sent < end {
@@ -64,7 +68,9 @@ impl Streaming {
         if self.sent == wanted {
             self.close(&mut events);
         }
-        Some(events.into())
+        let tokens = self.sent - before;
+        let mark = Mark { meter: self.meter.clone(), chunks: 1, tokens, is_visible: true };
+        Some(Chunk { bytes: events.into(), mark: Some(mark) })
     }
 
     fn open(&self, events: &mut String) {
