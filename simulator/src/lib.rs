@@ -25,18 +25,15 @@ mod wait;
 
 mod azure;
 mod body;
-mod chat;
-mod completion;
 mod plain;
 mod query;
 mod service;
-mod sse;
 
 mod admin;
 mod region;
 mod simulator;
 
-pub use config::{Config, ConfigError, DeploymentConfig, Problem, RegionConfig};
-pub use llm::{DeploymentTruth, StreamTruth, TokenTruth};
+pub use config::{Config, ConfigError, DeploymentConfig, Problem, ReasoningField, RegionConfig};
+pub use llm::{DeploymentTruth, Dialect, LineEnd, StreamTruth, TokenTruth};
 pub use simulator::{RegionAddress, Simulator, StartError};
 pub use truth::{LatencyTruth, PathTruth, RegionTruth, Truth};

@@ -17,10 +17,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::chat::Deployment;
 use crate::config::RegionConfig;
 use crate::connection::{Connection, Socket};
 use crate::faults::Effect;
+use crate::llm::deployment::Deployment;
 use crate::service;
 use crate::truth::{Ledger, RegionTruth};
 use crate::wait::Waiter;

@@ -17,9 +17,11 @@ use squall_common::random::Random;
 use crate::body::{Answer, Payload, TrackedBody};
 use crate::connection::{Connection, Exchange};
 use crate::faults::Effect;
+use crate::llm::ask::Api;
+use crate::llm::serve as llm;
 use crate::region::Region;
 use crate::routes::{PathClass, route};
-use crate::{azure, chat, plain};
+use crate::{azure, plain};
 
 /// A larger request body is refused with 413.
 const MAX_REQUEST_BYTES: usize = 64 << 20;
@@ -35,6 +37,8 @@ pub(crate) struct Call<'a> {
     pub(crate) head: &'a Parts,
     pub(crate) body: Bytes,
     pub(crate) random: Random,
+    /// The faults that strike now.
+    pub(crate) effect: &'a Effect,
     /// When its head was received.
     pub(crate) started: Instant,
     /// When it arrived, plus the latency that region and faults add: waits count from here.
@@ -82,7 +86,7 @@ async fn answer(region: &Arc<Region>, started: Instant, request: Request<Incomin
     let answer = if is_error {
         azure::failure(effect.status)
     } else {
-        let call = Call { region, class, part, head: &head, body, random, started, due };
+        let call = Call { region, class, part, head: &head, body, random, effect: &effect, started, due };
         endpoint(call).await
     };
     region.stall_over().await;
@@ -97,7 +101,11 @@ async fn endpoint(call: Call<'_>) -> Answer {
         return Answer::text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n").with("allow", allowed);
     }
     match call.class {
-        PathClass::Chat => chat::complete(call).await,
+        PathClass::Chat => llm::complete(call, Api::Chat).await,
+        PathClass::Completions => llm::complete(call, Api::Completions).await,
+        PathClass::Responses => llm::complete(call, Api::Responses).await,
+        PathClass::Embeddings => llm::complete(call, Api::Embeddings).await,
+        PathClass::Models => llm::models(&call),
         _ => plain::answer(call).await,
     }
 }
