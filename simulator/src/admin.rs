@@ -39,7 +39,7 @@ impl Admin {
     }
 
     pub(crate) fn truth(&self) -> Truth {
-        let regions = self.regions.iter().map(|region| (region.config.name.clone(), region.ledger.truth()));
+        let regions = self.regions.iter().map(|region| (region.config.name.clone(), region.truth()));
         Truth { regions: regions.collect() }
     }
 
@@ -200,7 +200,7 @@ impl Admin {
 
     fn reset(&self) -> Value {
         for region in &self.regions {
-            region.ledger.reset();
+            region.reset();
         }
         json!({"status": "reset"})
     }

@@ -12,19 +12,36 @@ use http_body::{Body, Frame, SizeHint};
 use thiserror::Error;
 
 use crate::connection::Exchange;
+use crate::llm::account::{Account, Mark};
 
 /// The body ends here on purpose, before its declared end.
 #[derive(Clone, Copy, Debug, Error)]
 #[error("the answer is cut here on purpose")]
 pub(crate) struct CutHere;
 
-pub(crate) type Chunks = Pin<Box<dyn Stream<Item = Result<Bytes, CutHere>> + Send>>;
+pub(crate) type Chunks = Pin<Box<dyn Stream<Item = Result<Chunk, CutHere>> + Send>>;
+
+/// A piece of a body.
+#[derive(Debug)]
+pub(crate) struct Chunk {
+    pub(crate) bytes: Bytes,
+    /// What to note when the socket took it.
+    pub(crate) mark: Option<Mark>,
+}
+
+impl From<Bytes> for Chunk {
+    fn from(bytes: Bytes) -> Self {
+        Self { bytes, mark: None }
+    }
+}
 
 /// What an endpoint answers.
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) payload: Payload,
+    /// The account of a model's answer; closed when the answer ends.
+    pub(crate) account: Option<Account>,
 }
 
 /// The body of an answer.
@@ -40,7 +57,7 @@ impl Answer {
     pub(crate) fn bytes(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Self {
         let mut headers = HeaderMap::with_capacity(4);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-        Self { status, headers, payload: Payload::Whole(body.into()) }
+        Self { status, headers, payload: Payload::Whole(body.into()), account: None }
     }
 
     pub(crate) fn text(status: StatusCode, body: impl Into<Bytes>) -> Self {
@@ -66,14 +83,17 @@ impl Answer {
             Payload::Whole(bytes) => {
                 let declared = bytes.len().max(1) as u64;
                 let half = bytes.slice(..bytes.len() / 2);
-                Payload::Chunks(stream::once(async { Ok(half) }).chain(cut_here()).boxed(), Some(declared))
+                Payload::Chunks(stream::once(async { Ok(half.into()) }).chain(cut_here()).boxed(), Some(declared))
             }
             Payload::Chunks(chunks, Some(length)) => {
                 Payload::Chunks(chunks.take(1).chain(cut_here()).boxed(), Some(length))
             }
             Payload::Chunks(chunks, None) => {
                 let broken = chunks.take(2).enumerate().map(|(index, chunk)| {
-                    chunk.map(|bytes| if index == 0 { bytes } else { bytes.slice(..bytes.len() / 2) })
+                    chunk.map(|chunk| match index {
+                        0 => chunk,
+                        _ => chunk.bytes.slice(..chunk.bytes.len() / 2).into(),
+                    })
                 });
                 Payload::Chunks(broken.chain(cut_here()).boxed(), None)
             }
@@ -83,7 +103,7 @@ impl Answer {
     }
 }
 
-fn cut_here() -> impl Stream<Item = Result<Bytes, CutHere>> + Send {
+pub(crate) fn cut_here() -> impl Stream<Item = Result<Chunk, CutHere>> + Send {
     stream::once(async {
         // hyper writes out what it has when the body is not ready; an error
         // right behind the data would take the data along.
@@ -145,12 +165,15 @@ impl Body for TrackedBody {
             Kind::Whole(bytes) => {
                 let bytes = std::mem::take(bytes);
                 self.kind = Kind::Done;
-                Some(Ok(bytes))
+                Some(Ok(bytes.into()))
             }
             Kind::Chunks(chunks, _) => ready!(chunks.as_mut().poll_next(cx)),
         };
         Poll::Ready(match next {
-            Some(Ok(bytes)) => {
+            Some(Ok(Chunk { bytes, mark })) => {
+                if let (Some(exchange), Some(mark)) = (&self.exchange, mark) {
+                    exchange.connection().sends(mark);
+                }
                 self.sent += bytes.len() as u64;
                 if matches!(self.kind, Kind::Chunks(_, Some(length)) if self.sent >= length) {
                     // hyper stops asking once the declared length is there.

@@ -67,6 +67,21 @@ pub struct DeploymentConfig {
     /// 99th percentile of the answer length.
     #[serde(default = "usual_p99")]
     pub completion_tokens_p99: f64,
+    /// Median of the reasoning tokens before an answer, 0 for a model that doesn't reason.
+    #[serde(default)]
+    pub reasoning_tokens_p50: f64,
+    /// 99th percentile of the reasoning tokens; the median when it is less.
+    #[serde(default)]
+    pub reasoning_tokens_p99: f64,
+    /// Where reasoning is shown.
+    #[serde(default)]
+    pub reasoning_field: ReasoningField,
+    /// Words the content filter refuses in prompts, with 400.
+    #[serde(default)]
+    pub filtered_in_prompts: Vec<String>,
+    /// Words before which the content filter ends an answer.
+    #[serde(default)]
+    pub filtered_in_completions: Vec<String>,
     /// Tokens bundled in one streamed chunk (Azure's content filter releases bursts).
     #[serde(default = "one")]
     pub tokens_per_chunk: u32,
@@ -76,6 +91,30 @@ pub struct DeploymentConfig {
     /// Overrides the region's model parameters.
     #[serde(default)]
     pub model: Option<ModelParams>,
+}
+
+/// The field of messages and deltas in which a model shows its reasoning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReasoningField {
+    /// As vLLM and DeepSeek do.
+    #[default]
+    ReasoningContent,
+    /// As Ollama does.
+    Reasoning,
+    /// Nowhere, as OpenAI's models do; it takes its time and is in `usage`.
+    Hidden,
+}
+
+impl ReasoningField {
+    /// Empty when hidden.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::ReasoningContent => "reasoning_content",
+            Self::Reasoning => "reasoning",
+            Self::Hidden => "",
+        }
+    }
 }
 
 fn loopback() -> IpAddr {
@@ -137,6 +176,11 @@ impl DeploymentConfig {
             tokens_per_min: ample_tokens(),
             completion_tokens_p50: usual_p50(),
             completion_tokens_p99: usual_p99(),
+            reasoning_tokens_p50: 0.0,
+            reasoning_tokens_p99: 0.0,
+            reasoning_field: ReasoningField::default(),
+            filtered_in_prompts: Vec::new(),
+            filtered_in_completions: Vec::new(),
             tokens_per_chunk: one(),
             first_token_timeout_ms: usual_timeout(),
             model: None,
@@ -243,6 +287,18 @@ impl Problems {
             self.unless((1.0..=1e6).contains(&p50), format!("{at}.completion_tokens_p50"), "write 1 to 1000000");
             let in_order = (p50..=1e6).contains(&deployment.completion_tokens_p99);
             self.unless(in_order, format!("{at}.completion_tokens_p99"), "must be from p50 to 1000000");
+            for (field, tokens) in [
+                ("reasoning_tokens_p50", deployment.reasoning_tokens_p50),
+                ("reasoning_tokens_p99", deployment.reasoning_tokens_p99),
+            ] {
+                self.unless((0.0..=1e6).contains(&tokens), format!("{at}.{field}"), "write 0 to 1000000");
+            }
+            for (field, words) in [
+                ("filtered_in_prompts", &deployment.filtered_in_prompts),
+                ("filtered_in_completions", &deployment.filtered_in_completions),
+            ] {
+                self.unless(!words.iter().any(String::is_empty), format!("{at}.{field}"), "a word is not empty");
+            }
             self.unless(deployment.tokens_per_chunk >= 1, format!("{at}.tokens_per_chunk"), "must be at least 1");
             let waits = (1..=3_600_000).contains(&deployment.first_token_timeout_ms);
             self.unless(waits, format!("{at}.first_token_timeout_ms"), "write milliseconds from 1 to 3600000");

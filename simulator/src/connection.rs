@@ -5,6 +5,7 @@
 //! so answers whose body is at its end wait in [`Connection::answered`] until
 //! the next flush. On HTTP/2 a flush empties what flow control let through;
 //! the last bytes of a body may then still wait for the peer's window.
+//! Chunks of streams are noted in the same way.
 
 use std::io;
 use std::pin::Pin;
@@ -17,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
+use crate::llm::account::{Account, Mark};
 use crate::routes::PathClass;
 use crate::truth::{Entry, Leaving, Ledger};
 
@@ -29,13 +31,21 @@ pub(crate) struct Connection {
     cut: AtomicBool,
     reset: AtomicBool,
     cut_signal: Notify,
-    has_answered: AtomicBool,
-    answered: Mutex<Vec<Answered>>,
+    has_unflushed: AtomicBool,
+    unflushed: Mutex<Unflushed>,
+}
+
+/// What hyper has, and the socket has not yet.
+#[derive(Debug, Default)]
+struct Unflushed {
+    chunks: Vec<Mark>,
+    answered: Vec<Answered>,
 }
 
 #[derive(Debug)]
 struct Answered {
     entry: Entry,
+    account: Option<Account>,
     started: Instant,
     status: u16,
     body_bytes: u64,
@@ -50,8 +60,8 @@ impl Connection {
             cut: AtomicBool::new(false),
             reset: AtomicBool::new(false),
             cut_signal: Notify::new(),
-            has_answered: AtomicBool::new(false),
-            answered: Mutex::default(),
+            has_unflushed: AtomicBool::new(false),
+            unflushed: Mutex::default(),
         })
     }
 
@@ -72,19 +82,38 @@ impl Connection {
         self.cut_signal.notified().await;
     }
 
-    fn answered(&self) -> MutexGuard<'_, Vec<Answered>> {
-        self.answered.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The next flush hands these chunks over.
+    pub(crate) fn sends(&self, chunks: Mark) {
+        self.unflushed().chunks.push(chunks);
+        self.has_unflushed.store(true, Ordering::Release);
+    }
+
+    fn unflushed(&self) -> MutexGuard<'_, Unflushed> {
+        self.unflushed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn flushed(&self) {
-        if !self.has_answered.swap(false, Ordering::AcqRel) {
+        if !self.has_unflushed.swap(false, Ordering::AcqRel) {
             return;
         }
-        for answered in self.answered().drain(..) {
-            let latency_us = answered.started.elapsed().as_micros() as u64;
-            let Answered { entry, status, body_bytes, .. } = answered;
-            self.ledger.leave(entry, Leaving::Completed { status, body_bytes, latency_us });
+        let now = Instant::now();
+        let mut unflushed = self.unflushed();
+        for mark in unflushed.chunks.drain(..) {
+            mark.handed_over(now);
         }
+        for answered in unflushed.answered.drain(..) {
+            let latency_us = now.saturating_duration_since(answered.started).as_micros() as u64;
+            let Answered { entry, account, status, body_bytes, .. } = answered;
+            self.leave(entry, account, Leaving::Completed { status, body_bytes, latency_us });
+        }
+    }
+
+    /// The account first: who sees nothing in flight sees every account closed.
+    fn leave(&self, entry: Entry, account: Option<Account>, leaving: Leaving) {
+        if let Some(account) = account {
+            account.leave(leaving);
+        }
+        self.ledger.leave(entry, leaving);
     }
 
     fn lost(&self) -> Leaving {
@@ -96,8 +125,8 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         let lost = self.lost();
-        for answered in self.answered().drain(..) {
-            self.ledger.leave(answered.entry, lost);
+        for answered in self.unflushed().answered.drain(..) {
+            self.leave(answered.entry, answered.account, lost);
         }
         self.ledger.connection_closed();
     }
@@ -108,6 +137,7 @@ impl Drop for Connection {
 pub(crate) struct Exchange {
     connection: Arc<Connection>,
     entry: Option<Entry>,
+    account: Option<Account>,
     started: Instant,
 }
 
@@ -115,11 +145,16 @@ impl Exchange {
     pub(crate) fn start(connection: Arc<Connection>, path: PathClass) -> Self {
         let started = Instant::now();
         let entry = Some(connection.ledger.enter(path));
-        Self { connection, entry, started }
+        Self { connection, entry, account: None, started }
     }
 
     pub(crate) fn started(&self) -> Instant {
         self.started
+    }
+
+    /// The account of its answer, closed as it ends.
+    pub(crate) fn keep(&mut self, account: Option<Account>) {
+        self.account = account;
     }
 
     pub(crate) fn connection(&self) -> &Arc<Connection> {
@@ -129,8 +164,9 @@ impl Exchange {
     /// The whole answer is in the connection's hands; the next flush completes it.
     pub(crate) fn answered(mut self, status: u16, body_bytes: u64) {
         if let Some(entry) = self.entry.take() {
-            self.connection.answered().push(Answered { entry, started: self.started, status, body_bytes });
-            self.connection.has_answered.store(true, Ordering::Release);
+            let (account, started) = (self.account.take(), self.started);
+            self.connection.unflushed().answered.push(Answered { entry, account, started, status, body_bytes });
+            self.connection.has_unflushed.store(true, Ordering::Release);
         }
     }
 }
@@ -138,7 +174,7 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         if let Some(entry) = self.entry.take() {
-            self.connection.ledger.leave(entry, self.connection.lost());
+            self.connection.leave(entry, self.account.take(), self.connection.lost());
         }
     }
 }

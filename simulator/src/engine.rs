@@ -2,6 +2,7 @@
 //! each request its tokens.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,16 +23,30 @@ pub(crate) struct Engine {
 struct State {
     model: ModelServer,
     next_id: u64,
-    /// Unbounded, but never longer than one answer's tokens.
-    requesters: HashMap<u64, mpsc::UnboundedSender<Token>>,
+    /// By sequence.
+    requesters: HashMap<u64, Requester>,
 }
 
-/// A request's place in the model server; dropping it gives the place up.
+#[derive(Debug)]
+struct Requester {
+    choice: u32,
+    /// Unbounded, but never longer than one request's tokens.
+    tokens: mpsc::UnboundedSender<Produced>,
+}
+
+/// A token of one of a request's answers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Produced {
+    pub(crate) choice: u32,
+    pub(crate) token: Token,
+}
+
+/// A request's places in the model server, one for each answer; dropping it gives them up.
 #[derive(Debug)]
 pub(crate) struct Ticket {
     engine: Arc<Engine>,
-    id: u64,
-    tokens: mpsc::UnboundedReceiver<Token>,
+    ids: Range<u64>,
+    tokens: mpsc::UnboundedReceiver<Produced>,
 }
 
 impl Engine {
@@ -54,23 +69,30 @@ impl Engine {
         (state.model.in_service(), state.model.queued())
     }
 
-    /// A place, or when to try again.
-    pub(crate) fn submit(self: &Arc<Self>, work: Work) -> Result<Ticket, Duration> {
+    /// A place for each of `works`, or when to try again.
+    pub(crate) fn submit(self: &Arc<Self>, works: &[Work]) -> Result<Ticket, Duration> {
         let mut state = self.state();
         let now_us = self.now_us();
         state.deliver(now_us);
         let was_idle = state.model.next_us().is_none();
-        let id = state.next_id;
-        if let Admission::Refused { retry_after_us } = state.model.arrive(now_us, id, work) {
-            return Err(Duration::from_micros(retry_after_us));
+        let ids = state.next_id..state.next_id + works.len() as u64;
+        for (id, work) in ids.clone().zip(works) {
+            if let Admission::Refused { retry_after_us } = state.model.arrive(now_us, id, *work) {
+                for placed in ids.start..id {
+                    state.model.abandon(placed);
+                }
+                return Err(Duration::from_micros(retry_after_us));
+            }
         }
-        state.next_id += 1;
+        state.next_id = ids.end;
         let (sender, tokens) = mpsc::unbounded_channel();
-        state.requesters.insert(id, sender);
+        for (id, choice) in ids.clone().zip(0..) {
+            state.requesters.insert(id, Requester { choice, tokens: sender.clone() });
+        }
         if was_idle {
             self.changed.notify_one();
         }
-        Ok(Ticket { engine: self.clone(), id, tokens })
+        Ok(Ticket { engine: self.clone(), ids, tokens })
     }
 
     /// Ends steps when they end, for as long as it is polled.
@@ -94,7 +116,7 @@ impl State {
         for token in self.model.advance(now_us) {
             // A requester that is gone has given its ticket back, or will.
             if let Some(requester) = self.requesters.get(&token.id) {
-                let _ = requester.send(token);
+                let _ = requester.tokens.send(Produced { choice: requester.choice, token });
             }
             if token.last {
                 self.requesters.remove(&token.id);
@@ -104,8 +126,8 @@ impl State {
 }
 
 impl Ticket {
-    /// The next token; none after the last.
-    pub(crate) async fn next(&mut self) -> Option<Token> {
+    /// The next token of any answer; none after the last of all.
+    pub(crate) async fn next(&mut self) -> Option<Produced> {
         self.tokens.recv().await
     }
 }
@@ -113,8 +135,10 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         let mut state = self.engine.state();
-        if state.requesters.remove(&self.id).is_some() {
-            state.model.abandon(self.id);
+        for id in self.ids.clone() {
+            if state.requesters.remove(&id).is_some() {
+                state.model.abandon(id);
+            }
         }
     }
 }

@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::llm::Dialect;
+
 /// One fault, or several at once, as `POST /admin/faults` takes it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -32,6 +34,9 @@ pub struct Fault {
     pub latency_ms: f64,
     /// Connects are refused and open connections reset, until it ends.
     pub down: bool,
+    /// How streams are written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dialect: Option<Dialect>,
 }
 
 /// What all faults together do to one region now.
@@ -53,6 +58,8 @@ pub struct Effect {
     pub latency_ms: f64,
     /// See [`Fault::down`].
     pub down: bool,
+    /// See [`Fault::dialect`]; of several, the last says most.
+    pub dialect: Option<Dialect>,
 }
 
 /// A fault that is switched on.
@@ -92,9 +99,13 @@ impl Fault {
         if self.status.is_some() && self.error_rate == 0.0 {
             return Some("status: needs error_rate, the share of requests it answers".to_owned());
         }
+        if let Some(problem) = self.dialect.as_ref().and_then(Dialect::problem) {
+            return Some(problem);
+        }
         let harmless = Self { region: self.region.clone(), for_ms: self.for_ms, ..Self::default() };
         (*self == harmless).then(|| {
-            "no fault named: set error_rate, stall, reset_rate, truncate_rate, slow_body_ms, latency_ms or down"
+            "no fault named: set error_rate, stall, reset_rate, truncate_rate, slow_body_ms, latency_ms, down or \
+             dialect"
                 .to_owned()
         })
     }
@@ -155,6 +166,9 @@ impl FaultBook {
             effect.truncate_rate = effect.truncate_rate.max(fault.truncate_rate);
             effect.slow_body_ms += fault.slow_body_ms;
             effect.latency_ms += fault.latency_ms;
+            if let Some(dialect) = &fault.dialect {
+                effect.dialect.get_or_insert_default().and(dialect);
+            }
         }
         effect
     }

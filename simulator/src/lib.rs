@@ -17,23 +17,23 @@ mod quota;
 mod routes;
 mod truth;
 
+mod llm;
+
 mod connection;
 mod engine;
 mod wait;
 
 mod azure;
 mod body;
-mod chat;
-mod completion;
 mod plain;
 mod query;
 mod service;
-mod sse;
 
 mod admin;
 mod region;
 mod simulator;
 
-pub use config::{Config, ConfigError, DeploymentConfig, Problem, RegionConfig};
+pub use config::{Config, ConfigError, DeploymentConfig, Problem, ReasoningField, RegionConfig};
+pub use llm::{DeploymentTruth, Dialect, LineEnd, StreamTruth, TokenTruth};
 pub use simulator::{RegionAddress, Simulator, StartError};
 pub use truth::{LatencyTruth, PathTruth, RegionTruth, Truth};

@@ -74,7 +74,7 @@ async fn perform(mut call: Call<'_>, query: &Query) -> Result<Answer, String> {
         PathClass::Redirect => redirect(part)?,
         PathClass::Reset => Answer { payload: Payload::Reset, ..sized(StatusCode::OK, 0) },
         PathClass::Truncate => sized(StatusCode::OK, query.bytes("bytes", 1_024)?.min(MAX_WHOLE)).truncated(),
-        PathClass::Chat | PathClass::Unknown => Answer::text(StatusCode::NOT_FOUND, &b"no such endpoint\n"[..]),
+        _ => Answer::text(StatusCode::NOT_FOUND, &b"no such endpoint\n"[..]),
     })
 }
 
@@ -119,7 +119,7 @@ fn sized(status: StatusCode, bytes: u64) -> Answer {
     } else {
         let blocks = stream::unfold(bytes, |left| async move {
             let block = left.min(BLOCK as u64);
-            (block > 0).then(|| (Ok(FILLER.slice(..block as usize)), left - block))
+            (block > 0).then(|| (Ok(FILLER.slice(..block as usize).into()), left - block))
         });
         Payload::Chunks(blocks.boxed(), Some(bytes))
     };

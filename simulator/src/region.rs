@@ -17,12 +17,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::chat::Deployment;
 use crate::config::RegionConfig;
 use crate::connection::{Connection, Socket};
 use crate::faults::Effect;
+use crate::llm::deployment::Deployment;
 use crate::service;
-use crate::truth::Ledger;
+use crate::truth::{Ledger, RegionTruth};
 use crate::wait::Waiter;
 
 /// Connects the kernel completes while we are busy. It caps this at `somaxconn`.
@@ -66,6 +66,20 @@ impl Region {
     /// A stream of random numbers of its own for one request.
     pub(crate) fn random(&self) -> Random {
         Random::at(self.seed, &[self.draws.fetch_add(1, Ordering::Relaxed)])
+    }
+
+    pub(crate) fn truth(&self) -> RegionTruth {
+        let deployments = self.deployments.iter();
+        let deployments = deployments.map(|deployment| (deployment.config.name.clone(), deployment.books.truth()));
+        RegionTruth { deployments: deployments.collect(), ..self.ledger.truth() }
+    }
+
+    /// Starts the truth again.
+    pub(crate) fn reset(&self) {
+        self.ledger.reset();
+        for deployment in &self.deployments {
+            deployment.books.reset();
+        }
     }
 
     pub(crate) fn now_us(&self) -> u64 {

@@ -24,6 +24,10 @@ pub(crate) enum PathClass {
     Truncate,
     ApiOrder,
     Chat,
+    Completions,
+    Responses,
+    Embeddings,
+    Models,
     Unknown,
 }
 
@@ -49,6 +53,10 @@ impl PathClass {
             Self::Truncate => "/truncate",
             Self::ApiOrder => "/api/v1/order",
             Self::Chat => "/chat/completions",
+            Self::Completions => "/completions",
+            Self::Responses => "/responses",
+            Self::Embeddings => "/embeddings",
+            Self::Models => "/models",
             Self::Unknown => "unknown",
         }
     }
@@ -56,7 +64,9 @@ impl PathClass {
     /// The methods it takes; none means any.
     pub(crate) fn methods(self) -> &'static [Method] {
         match self {
-            Self::Orders | Self::ApiOrder | Self::Chat => &[Method::POST],
+            Self::Orders | Self::ApiOrder => &[Method::POST],
+            Self::Chat | Self::Completions | Self::Responses | Self::Embeddings => &[Method::POST],
+            Self::Models => &[Method::GET],
             _ => &[],
         }
     }
@@ -78,7 +88,7 @@ pub(crate) fn route(path: &str) -> (PathClass, Option<&str>) {
         "/reset" => PathClass::Reset,
         "/truncate" => PathClass::Truncate,
         "/api/v1/order" => PathClass::ApiOrder,
-        "/openai/v1/chat/completions" | "/v1/chat/completions" => PathClass::Chat,
+        "/openai/responses" => PathClass::Responses,
         _ => return route_with_part(path),
     };
     (whole, None)
@@ -96,11 +106,29 @@ fn route_with_part(path: &str) -> (PathClass, Option<&str>) {
             return (class, Some(part));
         }
     }
-    let deployment = path.strip_prefix("/openai/deployments/").and_then(|rest| rest.strip_suffix("/chat/completions"));
-    match deployment.filter(|name| !name.is_empty() && !name.contains('/')) {
-        Some(name) => (PathClass::Chat, Some(name)),
-        None => (PathClass::Unknown, None),
+    route_to_model(path).unwrap_or((PathClass::Unknown, None))
+}
+
+/// `/v1/…` and `/openai/v1/…`, or Azure's form that names the deployment.
+fn route_to_model(path: &str) -> Option<(PathClass, Option<&str>)> {
+    if let Some(endpoint) = path.strip_prefix("/openai/v1").or_else(|| path.strip_prefix("/v1")) {
+        return Some((endpoint_of_model(endpoint)?, None));
     }
+    let rest = path.strip_prefix("/openai/deployments/")?;
+    let (name, _) = rest.split_once('/').filter(|(name, _)| !name.is_empty())?;
+    let class = endpoint_of_model(&rest[name.len()..]).filter(|class| *class != PathClass::Models)?;
+    Some((class, Some(name)))
+}
+
+fn endpoint_of_model(path: &str) -> Option<PathClass> {
+    Some(match path {
+        "/chat/completions" => PathClass::Chat,
+        "/completions" => PathClass::Completions,
+        "/responses" => PathClass::Responses,
+        "/embeddings" => PathClass::Embeddings,
+        "/models" => PathClass::Models,
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
@@ -115,5 +143,9 @@ mod tests {
         assert_eq!(route("/items/a/b"), (PathClass::Unknown, None));
         assert_eq!(route("/openai/deployments/gpt-4o/chat/completions"), (PathClass::Chat, Some("gpt-4o")));
         assert_eq!(route("/openai/v1/chat/completions"), (PathClass::Chat, None));
+        assert_eq!(route("/v1/embeddings"), (PathClass::Embeddings, None));
+        assert_eq!(route("/openai/responses"), (PathClass::Responses, None));
+        assert_eq!(route("/openai/deployments/d/completions"), (PathClass::Completions, Some("d")));
+        assert_eq!(route("/deployments/d/completions"), (PathClass::Unknown, None));
     }
 }

@@ -17,9 +17,11 @@ use squall_common::random::Random;
 use crate::body::{Answer, Payload, TrackedBody};
 use crate::connection::{Connection, Exchange};
 use crate::faults::Effect;
+use crate::llm::ask::Api;
+use crate::llm::serve as llm;
 use crate::region::Region;
 use crate::routes::{PathClass, route};
-use crate::{azure, chat, plain};
+use crate::{azure, plain};
 
 /// A larger request body is refused with 413.
 const MAX_REQUEST_BYTES: usize = 64 << 20;
@@ -35,6 +37,10 @@ pub(crate) struct Call<'a> {
     pub(crate) head: &'a Parts,
     pub(crate) body: Bytes,
     pub(crate) random: Random,
+    /// The faults that strike now.
+    pub(crate) effect: &'a Effect,
+    /// When its head was received.
+    pub(crate) started: Instant,
     /// When it arrived, plus the latency that region and faults add: waits count from here.
     pub(crate) due: Instant,
 }
@@ -45,14 +51,15 @@ pub(crate) async fn serve(
     request: Request<Incoming>,
 ) -> Result<Response<TrackedBody>, Infallible> {
     let (class, _) = route(request.uri().path());
-    let exchange = Exchange::start(connection, class);
+    let mut exchange = Exchange::start(connection, class);
     let is_head = request.method() == Method::HEAD;
-    let answer = answer(&region, exchange.started(), request).await;
+    let mut answer = answer(&region, exchange.started(), request).await;
     if matches!(answer.payload, Payload::Reset) {
         exchange.connection().reset();
         // The connection's task drops us with everything on the connection.
         return std::future::pending().await;
     }
+    exchange.keep(answer.account.take());
     Ok(dress(answer, is_head, exchange))
 }
 
@@ -79,7 +86,7 @@ async fn answer(region: &Arc<Region>, started: Instant, request: Request<Incomin
     let answer = if is_error {
         azure::failure(effect.status)
     } else {
-        let call = Call { region, class, part, head: &head, body, random, due };
+        let call = Call { region, class, part, head: &head, body, random, effect: &effect, started, due };
         endpoint(call).await
     };
     region.stall_over().await;
@@ -94,7 +101,11 @@ async fn endpoint(call: Call<'_>) -> Answer {
         return Answer::text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n").with("allow", allowed);
     }
     match call.class {
-        PathClass::Chat => chat::complete(call).await,
+        PathClass::Chat => llm::complete(call, Api::Chat).await,
+        PathClass::Completions => llm::complete(call, Api::Completions).await,
+        PathClass::Responses => llm::complete(call, Api::Responses).await,
+        PathClass::Embeddings => llm::complete(call, Api::Embeddings).await,
+        PathClass::Models => llm::models(&call),
         _ => plain::answer(call).await,
     }
 }
@@ -164,7 +175,7 @@ pub(crate) fn paced(pieces: Vec<Bytes>, pause: Duration, waiter: crate::wait::Wa
             let waiter = waiter.clone();
             async move {
                 waiter.until(start + pause * number).await;
-                Ok(piece)
+                Ok(piece.into())
             }
         })
         .boxed()

@@ -128,7 +128,7 @@ impl Simulator {
         for region in &self.regions {
             let _ = writeln!(text, "  {:width$}  {}", region.name, region.url);
         }
-        let _ = writeln!(text, "\nchat (deployments: {})", shortened(&self.deployments));
+        let _ = writeln!(text, "\nmodels (deployments: {})", shortened(&self.deployments));
         text.push_str(ENDPOINTS);
         let admin = self.admin_url();
         let _ = writeln!(text, "\nadmin {admin}");
@@ -137,8 +137,8 @@ impl Simulator {
     }
 }
 
-const ENDPOINTS: &str = "  POST /openai/deployments/{deployment}/chat/completions
-  POST /openai/v1/chat/completions        POST /v1/chat/completions
+const ENDPOINTS: &str = "  POST /openai/deployments/{deployment}/…  /openai/v1/…  /v1/…
+       chat/completions  completions  responses  embeddings
 
 plain
   /  /fixed?ms=5&bytes=512&status=200  /uniform?min_ms=5&max_ms=15

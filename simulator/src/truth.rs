@@ -14,6 +14,7 @@ use hdrhistogram::serialization::{Serializer as _, V2DeflateSerializer};
 use serde::{Deserialize, Serialize};
 use squall_common::histogram::Latencies;
 
+use crate::llm::DeploymentTruth;
 use crate::routes::PathClass;
 
 /// What every region saw since the start or the last reset.
@@ -38,6 +39,8 @@ pub struct RegionTruth {
     pub total: PathTruth,
     /// By path class, e.g. `/fixed`; those never asked for are absent.
     pub paths: BTreeMap<String, PathTruth>,
+    /// By deployment; all that are configured.
+    pub deployments: BTreeMap<String, DeploymentTruth>,
 }
 
 /// `started = completed + aborted_by_client + cut_by_fault + in_flight`, always.
@@ -185,6 +188,7 @@ impl Ledger {
         self.bytes_out.store(0, Relaxed);
     }
 
+    /// Deployments keep books of their own.
     pub(crate) fn truth(&self) -> RegionTruth {
         let counts = self.counts();
         let mut total = PathCounts::default();
@@ -198,6 +202,7 @@ impl Ledger {
             wire_bytes_out: self.bytes_out.load(Relaxed),
             total: total.truth(),
             paths: counts.paths.iter().map(|(class, path)| (class.name().to_owned(), path.truth())).collect(),
+            deployments: BTreeMap::new(),
         }
     }
 }
@@ -229,8 +234,26 @@ impl PathCounts {
     }
 }
 
+impl Truth {
+    /// What a deployment of a region served, if there is one of this name.
+    pub fn deployment(&self, region: &str, name: &str) -> Option<&DeploymentTruth> {
+        self.regions.get(region)?.deployments.get(name)
+    }
+}
+
 impl LatencyTruth {
-    fn of(latencies: &Latencies) -> Self {
+    /// The whole distribution, for any percentile; none when the text is no histogram of the cluster's shape.
+    pub fn latencies(&self) -> Option<Latencies> {
+        if self.count == 0 {
+            return Some(Latencies::new());
+        }
+        let bytes = base64::engine::general_purpose::STANDARD.decode(&self.hdr_v2_deflate_base64).ok()?;
+        let read = hdrhistogram::serialization::Deserializer::new().deserialize(&mut bytes.as_slice()).ok()?;
+        let sum_us = (self.mean_us * self.count as f64).round() as u128;
+        Latencies::from_parts(read, self.overflow, sum_us).ok()
+    }
+
+    pub(crate) fn of(latencies: &Latencies) -> Self {
         Self {
             count: latencies.count(),
             mean_us: latencies.mean_us(),
@@ -290,11 +313,7 @@ mod tests {
     fn the_histogram_reads_back_as_it_was() {
         let ledger = Ledger::default();
         ledger.leave(ledger.enter(PathClass::Root), OK);
-        let text = ledger.truth().total.latency.hdr_v2_deflate_base64;
-        let bytes = base64::engine::general_purpose::STANDARD.decode(text).unwrap();
-        let read: hdrhistogram::Histogram<u64> =
-            hdrhistogram::serialization::Deserializer::new().deserialize(&mut bytes.as_slice()).unwrap();
-        let read = Latencies::from_parts(read, 0, 1_000).unwrap();
-        assert_eq!((read.count(), read.percentile_us(50.0)), (1, 1_000));
+        let read = ledger.truth().total.latency.latencies().unwrap();
+        assert_eq!((read.count(), read.percentile_us(50.0), read.mean_us()), (1, 1_000, 1e3));
     }
 }

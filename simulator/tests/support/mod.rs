@@ -86,3 +86,50 @@ pub fn clients() -> reqwest::ClientBuilder {
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder().no_proxy()
 }
+
+/// One server-sent event.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    pub name: Option<String>,
+    pub data: String,
+}
+
+impl Event {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.data).unwrap_or_else(|cause| panic!("{cause}: {}", self.data))
+    }
+}
+
+/// Reads a stream by the grammar of server-sent events: any line end, comments, data of several lines.
+pub fn events(text: &str) -> Vec<Event> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text).replace("\r\n", "\n").replace('\r', "\n");
+    let (mut events, mut name, mut data) = (Vec::new(), None, Vec::new());
+    // What follows the last line end is no line.
+    for line in text.split('\n').collect::<Vec<_>>().split_last().unwrap().1 {
+        let (field, value) = line.split_once(':').unwrap_or((line, ""));
+        let value = value.strip_prefix(' ').unwrap_or(value).to_owned();
+        match field {
+            "" if line.is_empty() && !data.is_empty() => {
+                events.push(Event { name: name.take(), data: std::mem::take(&mut data).join("\n") });
+            }
+            "event" => name = Some(value),
+            "data" => data.push(value),
+            _ => {}
+        }
+    }
+    events
+}
+
+/// The JSON of each event before `[DONE]`, which must be there, once and last.
+pub fn chunks(text: &str) -> Vec<Value> {
+    let mut events = events(text);
+    assert_eq!(events.pop().unwrap().data, "[DONE]");
+    events.iter().map(Event::json).collect()
+}
+
+/// All deltas of one field of a choice, joined.
+pub fn joined(chunks: &[Value], choice: u64, field: &str) -> String {
+    let choices = chunks.iter().flat_map(|chunk| chunk["choices"].as_array().into_iter().flatten());
+    let own = choices.filter(|found| found["index"] == choice);
+    own.filter_map(|found| found["delta"][field].as_str().or(found[field].as_str())).collect()
+}

@@ -1,0 +1,221 @@
+//! A request of a model: who asks, what for, whether it may; then tokens from
+//! the model server, whole or streamed.
+
+use std::sync::PoisonError;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use http::StatusCode;
+use serde_json::{Value, json};
+use squall_common::random::mix;
+
+use super::account::Account;
+use super::ask::{Api, Ask};
+use super::deployment::Deployment;
+use super::dialect::Dialect;
+use super::draft::Draft;
+use super::events::Frame;
+use super::stream::Streamed;
+use super::truth::TokenTruth;
+use super::{chat, completions, embeddings, responses};
+use crate::azure;
+use crate::body::{Answer, Payload};
+use crate::engine::{Produced, Ticket};
+use crate::model::Work;
+use crate::quota::Remaining;
+use crate::region::Region;
+use crate::service::Call;
+
+/// A refusal is boxed: it is rare, and larger than what it stands beside.
+type Refused = Box<Answer>;
+
+/// The models there are, as OpenAI lists them.
+pub(crate) fn models(call: &Call<'_>) -> Answer {
+    if !is_authorized(call) {
+        return azure::unauthorized();
+    }
+    let models =
+        call.region.deployments.iter().map(
+            |deployment| json!({"id": deployment.config.name, "object": "model", "created": 0, "owned_by": "squall"}),
+        );
+    Answer::json(StatusCode::OK, &json!({"object": "list", "data": models.collect::<Vec<Value>>()}))
+}
+
+pub(crate) async fn complete(mut call: Call<'_>, api: Api) -> Answer {
+    let id = azure::request_id(&mut call.random);
+    let region = call.region.config.name.rsplit('/').next().unwrap_or_default().to_owned();
+    let answer = admitted(call, api, &id).await.unwrap_or_else(|refusal| *refusal);
+    answer.with("apim-request-id", &id).with("x-request-id", &id).with("x-ms-region", region)
+}
+
+async fn admitted(mut call: Call<'_>, api: Api, id: &str) -> Result<Answer, Refused> {
+    if !is_authorized(&call) {
+        return Err(azure::unauthorized().into());
+    }
+    let ask = Ask::parse(api, &call.body)?;
+    let deployment = deployment(call.region, call.part, &ask)?;
+    let drafts = drafts(&mut call, &ask, deployment);
+    let remaining = take_quota(&call, deployment, &ask, &drafts)?;
+    let mut ticket = deployment.engine.submit(&works(&ask, &drafts)).map_err(|retry_after| {
+        let message = "The model server's queue is full: the deployment is under high demand.";
+        azure::throttled(message, retry_after.as_micros() as u64)
+    })?;
+    let sent = Instant::now();
+    let timeout = Duration::from_millis(deployment.config.first_token_timeout_ms);
+    let Ok(Some(first)) = tokio::time::timeout(timeout, ticket.next()).await else {
+        return Err(azure::timed_out().into());
+    };
+    let account = deployment.books.open(call.started, ask.is_stream);
+    let frame = frame(&call, &ask, deployment, drafts, id);
+    let mut answer = if ask.is_stream {
+        streamed(&mut call, &ask, deployment, frame, ticket, first, &account)
+    } else {
+        whole(&ask, frame, ticket, first, &account).await
+    };
+    answer.account = Some(account);
+    Ok(with_service_headers(answer, remaining, sent.elapsed(), &deployment.config.name))
+}
+
+/// One for each answer wanted; embeddings want none.
+fn drafts(call: &mut Call<'_>, ask: &Ask, deployment: &Deployment) -> Vec<Draft> {
+    if ask.api == Api::Embeddings {
+        return Vec::new();
+    }
+    let seed = ask.seed.unwrap_or_else(|| call.random.next_u64());
+    let lengths = deployment.lengths();
+    let mut drafts = Vec::new();
+    for prompt in &ask.prompts {
+        let seed = mix(seed, &[prompt.hash()]);
+        for choice in 0..ask.n {
+            let seed = mix(seed, &[u64::from(choice)]);
+            drafts.push(Draft::draw(ask, &lengths, &deployment.config.filtered_in_completions, seed));
+        }
+    }
+    drafts
+}
+
+/// A sequence of the batch for each answer; embeddings only read.
+fn works(ask: &Ask, drafts: &[Draft]) -> Vec<Work> {
+    if drafts.is_empty() {
+        return vec![Work { prompt_tokens: ask.prompt_tokens(), completion_tokens: 1 }];
+    }
+    let prompts = ask.prompts.iter().flat_map(|prompt| std::iter::repeat_n(prompt.tokens(), ask.n as usize));
+    prompts.zip(drafts).map(|(prompt_tokens, draft)| Work { prompt_tokens, completion_tokens: draft.tokens }).collect()
+}
+
+fn frame(call: &Call<'_>, ask: &Ask, deployment: &Deployment, drafts: Vec<Draft>, id: &str) -> Frame {
+    let prefix = match ask.api {
+        Api::Chat => "chatcmpl-",
+        Api::Completions => "cmpl-",
+        Api::Responses => "resp_",
+        Api::Embeddings => "",
+    };
+    Frame {
+        id: format!("{prefix}{}", id.replace('-', "")),
+        model: deployment.config.name.clone(),
+        created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+        is_azure: call.head.uri.path().starts_with("/openai/"),
+        include_usage: ask.include_usage,
+        reasoning_field: deployment.config.reasoning_field.name(),
+        drafts,
+    }
+}
+
+/// What all of it will have used.
+fn used(ask: &Ask, drafts: &[Draft]) -> TokenTruth {
+    let prompt = TokenTruth { prompt: u64::from(ask.prompt_tokens()), ..TokenTruth::default() };
+    drafts.iter().fold(prompt, |used, draft| TokenTruth {
+        output: used.output + u64::from(draft.tokens),
+        reasoning: used.reasoning + u64::from(draft.reasoning),
+        ..used
+    })
+}
+
+async fn whole(ask: &Ask, frame: Frame, mut ticket: Ticket, first: Produced, account: &Account) -> Answer {
+    let mut produced = Some(first);
+    while produced.is_some() {
+        produced = ticket.next().await;
+    }
+    let used = used(ask, &frame.drafts);
+    account.meter().used(used);
+    let answer = match ask.api {
+        Api::Chat => chat::whole(&frame, used),
+        Api::Completions => completions::whole(&frame, used),
+        Api::Responses => responses::whole(&frame, used),
+        Api::Embeddings => embeddings::whole(ask, &frame, used),
+    };
+    Answer::json(StatusCode::OK, &answer)
+}
+
+fn streamed(
+    call: &mut Call<'_>,
+    ask: &Ask,
+    deployment: &Deployment,
+    frame: Frame,
+    ticket: Ticket,
+    first: Produced,
+    account: &Account,
+) -> Answer {
+    let dialect = dialect(call);
+    let chunks = Streamed {
+        events: frame.events(ask),
+        tokens_per_chunk: dialect.tokens_per_chunk.unwrap_or(deployment.config.tokens_per_chunk),
+        dialect,
+        ticket,
+        first,
+        meter: account.meter().clone(),
+        region: call.region.clone(),
+        used: TokenTruth { output: 0, reasoning: 0, ..used(ask, &frame.drafts) },
+        frame,
+    };
+    let mut answer = Answer::bytes(StatusCode::OK, "text/event-stream", "");
+    answer.payload = Payload::Chunks(chunks.body(), None);
+    answer.with("cache-control", "no-cache")
+}
+
+/// The dialect this stream is written in.
+fn dialect(call: &mut Call<'_>) -> Dialect {
+    let Some(dialect) = call.effect.dialect.clone() else { return Dialect::default() };
+    let is_struck = dialect.rate.is_none_or(|rate| call.random.unit() < rate);
+    if is_struck { dialect } else { Dialect::default() }
+}
+
+fn with_service_headers(answer: Answer, remaining: Remaining, took: Duration, deployment: &str) -> Answer {
+    let took_ms = took.as_millis().to_string();
+    answer
+        .with("x-ratelimit-remaining-requests", remaining.requests.to_string())
+        .with("x-ratelimit-remaining-tokens", remaining.tokens.to_string())
+        .with("x-ms-deployment-name", deployment)
+        .with("x-envoy-upstream-service-time", &took_ms)
+        .with("openai-processing-ms", &took_ms)
+}
+
+fn is_authorized(call: &Call<'_>) -> bool {
+    let Some(key) = call.region.config.api_key.as_deref() else { return true };
+    let header = |name| call.head.headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
+    header("api-key") == Some(key)
+        || header("authorization").and_then(|value| value.strip_prefix("Bearer ")).is_some_and(|token| token == key)
+}
+
+fn deployment<'a>(region: &'a Region, part: Option<&str>, ask: &Ask) -> Result<&'a Deployment, Refused> {
+    let Some(name) = part.or(ask.model.as_deref()) else {
+        return Err(azure::invalid("you must provide a model parameter", Some("model")).into());
+    };
+    let found = region.deployments.iter().find(|deployment| deployment.config.name == name);
+    found.ok_or_else(|| azure::no_deployment().into())
+}
+
+/// As Azure does: the prompt, and what may be produced, not what will be.
+fn take_quota(call: &Call<'_>, deployment: &Deployment, ask: &Ask, drafts: &[Draft]) -> Result<Remaining, Refused> {
+    let limits = drafts.iter().map(|draft| u64::from(ask.limit.unwrap_or(draft.tokens)));
+    let tokens = u64::from(ask.prompt_tokens()) + limits.sum::<u64>();
+    let mut quota = deployment.quota.lock().unwrap_or_else(PoisonError::into_inner);
+    quota.take(call.region.now_us(), tokens).map_err(|exceeded| {
+        let message = format!(
+            "Requests to the {} Operation under Azure OpenAI API have exceeded {} rate limit of your current OpenAI \
+             S0 pricing tier.",
+            ask.api.operation(),
+            exceeded.limit
+        );
+        azure::throttled(&message, exceeded.retry_after_us).into()
+    })
+}

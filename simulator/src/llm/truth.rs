@@ -1,0 +1,69 @@
+//! What a deployment served, in the words of clients: streams, chunks, tokens.
+
+use serde::{Deserialize, Serialize};
+
+use crate::truth::LatencyTruth;
+
+/// What one deployment of one region served.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct DeploymentTruth {
+    /// Answers that were not streamed, completed with status 200.
+    pub whole_answers: u64,
+    /// Streamed answers.
+    pub streams: StreamTruth,
+    /// Of completed answers, streamed and whole: the sums of their `usage`.
+    pub tokens: TokenTruth,
+}
+
+/// `started = completed + failed + aborted_by_client + cut_by_fault + in_flight`, always.
+///
+/// An output chunk is an event with a text, reasoning or tool-call delta that
+/// is not empty. It was handed over when the socket took its last byte.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StreamTruth {
+    /// Streams whose answer began: their first token was there.
+    pub started: u64,
+    /// Streams whose last byte was handed to the socket, without an error event.
+    pub completed: u64,
+    /// Streams that ended with an error event instead of a finish.
+    pub failed: u64,
+    /// Streams whose client went away before that.
+    pub aborted_by_client: u64,
+    /// Streams a fault (or stopping) broke off.
+    pub cut_by_fault: u64,
+    /// Streams not yet any of these.
+    pub in_flight: u64,
+    /// Output chunks handed over, those of broken streams included.
+    pub output_chunks: u64,
+    /// Tokens in these chunks. Tokens of hidden reasoning are in none.
+    pub output_chunk_tokens: u64,
+    /// Request head received → first output chunk handed over, one value a stream.
+    pub ttft: LatencyTruth,
+    /// Request head received → first output chunk that is not reasoning, one value a stream.
+    pub first_visible: LatencyTruth,
+    /// From one output chunk to the next of the same stream, one value each; chunks
+    /// handed over together are 0 apart, which the histogram keeps as 1 µs.
+    pub gap: LatencyTruth,
+}
+
+/// Tokens by kind, as `usage` reports them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenTruth {
+    /// Tokens of prompts, cached ones included.
+    pub prompt: u64,
+    /// Those of them that a prompt cache held.
+    pub cached: u64,
+    /// Tokens produced, those of reasoning included.
+    pub output: u64,
+    /// Those of them that were reasoning.
+    pub reasoning: u64,
+}
+
+impl TokenTruth {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.prompt += other.prompt;
+        self.cached += other.cached;
+        self.output += other.output;
+        self.reasoning += other.reasoning;
+    }
+}
