@@ -20,6 +20,7 @@ pub mod dynamic;
 pub mod feeding;
 pub mod histogram;
 pub mod interval;
+pub mod kept;
 pub mod ledger;
 pub mod merge;
 pub mod mixing;

@@ -160,9 +160,11 @@ fn compile_step(
     let reads_body = |check: &Check| matches!(check, Check::BodyContains(_) | Check::JsonEquals { .. });
     let want = Want {
         headers: cookies
+            || plan.keep_errors.is_some()
             || step.checks.iter().any(|check| matches!(check, Check::Header { .. }))
             || extracts.iter().any(|extract| matches!(extract.from, CompiledFrom::Header(_))),
-        body: step.checks.iter().any(reads_body)
+        body: plan.keep_errors.is_some_and(|keep| keep.body_bytes > 0)
+            || step.checks.iter().any(reads_body)
             || extracts.iter().any(|extract| !matches!(extract.from, CompiledFrom::Header(_))),
     };
     let mut accepts = Vec::new();

@@ -296,9 +296,13 @@ async fn send(
         failure => Err(failure),
     };
     let outcome = outcome.err().unwrap_or(Outcome::Ok);
-    shop.meter.record(&sample(at, intended_ns, &attempt, outcome));
+    let sample = sample(at, intended_ns, &attempt, outcome);
+    shop.meter.record(&sample);
     if outcome != Outcome::Ok {
         shop.note_error(at, outcome, &attempt);
+        if let (Some(keeper), Some(keeping)) = (&shop.keeper, &shop.keeping) {
+            keeper.failed(keeping, &shop.secrets, shop.meter.start_ns(), &sample, &user.request, &user.response);
+        }
     }
     outcome
 }

@@ -97,6 +97,7 @@ fn prepared_from(source: &PlanSource, lease: Duration, ceilings: Ceilings) -> Ar
         flows: Arc::new(FlowTable::of(&plan)),
         lease_until_ns: AtomicU64::new(now_ns() + lease.as_nanos() as u64),
         sample_log: None,
+        keeping: None,
         plan,
     })
 }

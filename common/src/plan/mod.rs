@@ -6,6 +6,7 @@
 
 pub mod file;
 mod fleet;
+mod keep;
 pub mod limits;
 mod load;
 mod scenario;
@@ -14,6 +15,7 @@ mod target;
 mod template;
 
 pub use fleet::{OnAgentLoss, StartWhen};
+pub use keep::{KeepErrors, Pseudonyms};
 pub use load::{Arrivals, Load, LoadId, LoadModel, MaxInFlight, Phase, PhaseKind, WhenFull};
 pub use scenario::{
     BodyTemplate, Check, Extract, ExtractFrom, Feeder, FeederId, FeederOrder, Scenario, ScenarioId, StatusMatch, Step,
@@ -56,6 +58,7 @@ pub struct Plan {
     /// Response time, service time and dispatch lag of every sample are logged
     /// on the agent (for checking the measurement itself; bounded).
     pub sample_log: bool,
+    pub keep_errors: Option<KeepErrors>,
 }
 
 impl Plan {

@@ -99,6 +99,27 @@ fn about_quantities_and_loads() {
 }
 
 #[test]
+fn about_kept_errors() {
+    snapshot(
+        "about_kept_errors",
+        told(&[
+            ("none to keep", short("keep_errors: 0")),
+            ("too many", short("keep_errors: 5000")),
+            ("neither a number nor a map", short("keep_errors: yes")),
+            ("a misspelt key", short("keep_errors: {pseudonymize: true}")),
+            ("too much of a body", short("keep_errors: {body_bytes: 1M}")),
+            ("nothing to pseudonymise", short("keep_errors: {pseudonymise: true}")),
+            ("a key without pseudonyms", short("keep_errors: {body_bytes: 64, key: '${env:KEY}'}")),
+            ("a key in the plan", short("keep_errors: {body_bytes: 64, pseudonymise: true, key: hush}")),
+            (
+                "a key with words around it",
+                short("keep_errors: {body_bytes: 64, pseudonymise: true, key: 'a${env:K}'}"),
+            ),
+        ]),
+    );
+}
+
+#[test]
 fn about_targets() {
     let target = |text: &str| full("").replace("shop: http://h", &format!("shop: {text}"));
     snapshot(
