@@ -6,7 +6,7 @@
 
 use crate::uplink::{SpoolBroken, Uplink};
 use squall_common::interval::IntervalSnapshot;
-use squall_proto::{Finished, Snapshot};
+use squall_proto::{ErrorSample, Finished, Snapshot};
 
 /// How far the last word has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +39,11 @@ impl Outgoing {
 
     pub fn take(&mut self, snapshot: IntervalSnapshot) {
         self.uplink.take(snapshot);
+    }
+
+    /// Samples of failed requests, before the last snapshot is taken.
+    pub fn attach(&mut self, errors: Vec<ErrorSample>) {
+        self.uplink.attach(errors);
     }
 
     /// The load has ended: no interval comes any more. The totals speak of

@@ -4,7 +4,7 @@ use crate::AgentOptions;
 use crate::ceiling::Exceeded;
 use crate::http::{Failure, PrepareError, TargetShared};
 use crate::secrets::{NoSecret, Secrets};
-use crate::worker::{CompileError, CompiledPlan, Prepared, secrets_in_headers};
+use crate::worker::{CompileError, CompiledPlan, Keeping, NoKey, Prepared, Pseudonymiser, secrets_in_headers};
 use squall_common::interval::FlowTable;
 use squall_common::plan::LoadModel;
 use squall_common::plan::file::PlanProblems;
@@ -40,6 +40,8 @@ pub enum CannotPrepare {
     Secret(#[from] NoSecret),
     #[error(transparent)]
     Compile(#[from] CompileError),
+    #[error(transparent)]
+    Key(#[from] NoKey),
     #[error(transparent)]
     Target(#[from] PrepareError),
     #[error("target `{target}` ({authority}) cannot be reached: {reason}")]
@@ -84,6 +86,13 @@ pub async fn prepare(order: &proto::Prepare, slot: &str, options: &AgentOptions)
         (true, None) => return Err(CannotPrepare::NoSampleLog),
     };
     let secrets = Arc::new(Secrets::read(&plan.secrets, secrets_in_headers(&plan))?);
+    let keeping = match plan.keep_errors {
+        Some(asked) => {
+            let pseudonyms = asked.pseudonymise.map(|by| Pseudonymiser::new(by, &secrets)).transpose()?;
+            Some(Keeping { asked, pseudonyms })
+        }
+        None => None,
+    };
     let compiled = CompiledPlan::new(&plan, &secrets)?;
     let mut targets = Vec::with_capacity(plan.targets.len());
     for target in &plan.targets {
@@ -132,6 +141,7 @@ pub async fn prepare(order: &proto::Prepare, slot: &str, options: &AgentOptions)
         lease_until_ns: AtomicU64::new(0),
         sample_log,
         busy_poll_ns,
+        keeping,
     });
     Ok(Ready { prepared, warnings })
 }

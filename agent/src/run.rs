@@ -8,7 +8,9 @@ use crate::outgoing::{Outgoing, Telling};
 use crate::prepare::Ready;
 use crate::uplink::{SpoolBroken, Uplink};
 use crate::worker::{self, Adoption, FromWorker, Lane, Orders, Prepared, StopKind, WorkerEnd};
+use squall_common::kept::KeptErrors;
 use squall_common::ledger::Ledger;
+use squall_common::wire::write_error;
 use squall_proto as proto;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -37,6 +39,10 @@ pub struct Run {
     throttling: Throttling,
     ready: usize,
     ends: Vec<WorkerEnd>,
+    /// By worker, as they come.
+    kept: Vec<KeptErrors>,
+    /// Kept samples that one message has no room for.
+    kept_left_out: usize,
     start_ns: Option<u64>,
 }
 
@@ -83,6 +89,8 @@ impl Run {
             throttling: Throttling::default(),
             ready: 0,
             ends: Vec::new(),
+            kept: Vec::new(),
+            kept_left_out: 0,
             start_ns: None,
         })
     }
@@ -187,6 +195,7 @@ impl Run {
                         return RunSays::More;
                     }
                 }
+                FromWorker::Kept(kept) => self.take_kept(kept),
                 FromWorker::Done(end) => {
                     self.ends.push(end);
                     self.joiner.finish(worker as usize);
@@ -200,6 +209,21 @@ impl Run {
                 FromWorker::Failed(reason) => return RunSays::Failed(reason),
             }
         }
+    }
+
+    /// Every worker's come before its last interval, and so before the agent's last.
+    fn take_kept(&mut self, kept: KeptErrors) {
+        self.kept.push(kept);
+        if self.kept.len() < self.threads.len() {
+            return;
+        }
+        let merged = self.kept.drain(..).reduce(|mut all, one| {
+            all.merge(one);
+            all
+        });
+        let (samples, left_out) = merged.map(KeptErrors::into_samples).unwrap_or_default();
+        self.kept_left_out = left_out;
+        self.outgoing.attach(samples.iter().map(write_error).collect());
     }
 
     fn take_intervals(&mut self) {
@@ -233,6 +257,10 @@ impl Run {
             "schedule"
         };
         let mut warnings: Vec<String> = self.ends.iter().flat_map(|end| end.errors.iter().cloned()).collect();
+        if self.kept_left_out > 0 {
+            let left_out = self.kept_left_out;
+            warnings.push(format!("{left_out} error samples are not in errors.jsonl: together they are too large"));
+        }
         warnings.sort();
         warnings.dedup();
         proto::Finished {

@@ -90,6 +90,12 @@ impl Secrets {
             if text.contains(value) {
                 text = Cow::Owned(text.replace(value, INSTEAD));
             }
+            // As it stands in the JSON of an answer that repeats it.
+            let quoted = serde_json::Value::from(value).to_string();
+            let escaped = &quoted[1..quoted.len() - 1];
+            if escaped != value && text.contains(escaped) {
+                text = Cow::Owned(text.replace(escaped, INSTEAD));
+            }
         }
         text
     }
@@ -250,6 +256,9 @@ mod tests {
         secrets.look(&mut [Mark::default()]);
         assert_eq!(secrets.redact("old-key, then new-key"), "[secret], then [secret]");
         assert!(matches!(secrets.redact("nothing here"), Cow::Borrowed(_)));
+        file.becomes(r#"with"quote"#);
+        secrets.look(&mut [Mark::default()]);
+        assert_eq!(secrets.redact(r#"{"key": "with\"quote"} with"quote"#), r#"{"key": "[secret]"} [secret]"#);
     }
 
     #[test]

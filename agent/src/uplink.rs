@@ -12,7 +12,7 @@ use crate::spool::{Place, Spool};
 use prost::Message;
 use squall_common::interval::IntervalSnapshot;
 use squall_common::wire::SnapshotWriter;
-use squall_proto::Snapshot;
+use squall_proto::{ErrorSample, Snapshot};
 use std::collections::VecDeque;
 
 /// Snapshots kept in memory; two minutes without a controller.
@@ -50,6 +50,8 @@ pub struct Uplink {
     spool: Option<Spool>,
     spool_bytes: u64,
     waiting: Option<IntervalSnapshot>,
+    /// Go with the next snapshot that gets a number.
+    errors: Vec<ErrorSample>,
     joined: u64,
 }
 
@@ -70,6 +72,7 @@ impl Uplink {
             spool: None,
             spool_bytes: SPOOL_BYTES,
             waiting: None,
+            errors: Vec::new(),
             joined: 0,
         }
     }
@@ -100,6 +103,11 @@ impl Uplink {
         }
     }
 
+    /// Lets samples of failed requests go with the next snapshot.
+    pub fn attach(&mut self, errors: Vec<ErrorSample>) {
+        self.errors = errors;
+    }
+
     /// Numbers what waited for room: at the end of the run there is nothing to join it with.
     pub fn flush(&mut self) {
         if let Some(waiting) = self.waiting.take() {
@@ -109,7 +117,8 @@ impl Uplink {
 
     fn number(&mut self, snapshot: &IntervalSnapshot) {
         self.last_sequence += 1;
-        let numbered = self.writer.snapshot(&self.run_id, &self.slot, self.epoch, self.last_sequence, snapshot);
+        let mut numbered = self.writer.snapshot(&self.run_id, &self.slot, self.epoch, self.last_sequence, snapshot);
+        numbered.errors = std::mem::take(&mut self.errors);
         self.kept.push_back(Kept::Memory(Box::new(numbered)));
     }
 

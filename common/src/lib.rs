@@ -21,6 +21,7 @@ pub mod feeding;
 pub mod generation;
 pub mod histogram;
 pub mod interval;
+pub mod kept;
 pub mod ledger;
 pub mod merge;
 pub mod mixing;

@@ -5,8 +5,10 @@
 
 mod coder;
 mod foreign;
+mod kept;
 mod packed;
 
+pub use kept::{read_error, write_error};
 pub use packed::Damaged;
 
 use crate::generation::Tokens;
@@ -113,6 +115,7 @@ impl SnapshotWriter {
             flows: snapshot.flows.iter().map(|(key, flow)| write_flow(*key, flow)).collect(),
             series: snapshot.series.iter().map(|(key, series)| write_series(*key, series)).collect(),
             health: Some(write_health(&snapshot.health)),
+            errors: Vec::new(),
         }
     }
 }

@@ -251,7 +251,7 @@ pub fn store_result(store: &dyn Store, mut status: StoredRun, record: &RunRecord
     let regions = record.merge.agents().iter().map(|agent| (agent.slot.clone(), agent.region)).collect();
     let made = store.snapshots(&record.run_id).and_then(|snapshots| {
         let events = store.events(&record.run_id)?;
-        let mut frames = Frames::new(snapshots, regions);
+        let mut frames = Frames::new(snapshots, regions, record.merge.plan().keep_errors);
         let made = reporting::make(record, &mut frames, &events);
         frames.failure().map_or(Ok(made), Err)
     });

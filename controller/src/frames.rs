@@ -1,9 +1,11 @@
 //! Stored snapshots → one frame an interval, streamed: a long run never stands in memory at once.
 
+use crate::report::Kept;
 use crate::store::{SnapshotStream, StoreError};
 use prost::Message;
 use squall_common::merge::{Frame, RegionIndex};
-use squall_common::wire::read_snapshot;
+use squall_common::plan::KeepErrors;
+use squall_common::wire::{read_error, read_snapshot};
 use std::collections::BTreeMap;
 
 /// The frames of a run, in order.
@@ -15,12 +17,20 @@ pub struct Frames {
     /// No snapshot to come ends before this interval; `None`: none is to come.
     open_from: Option<u32>,
     failed: Option<StoreError>,
+    /// Which samples of failed requests are to be kept, and those that came.
+    asked: Option<KeepErrors>,
+    kept: Vec<Kept>,
 }
 
 impl Frames {
-    /// `regions` names each slot's region.
-    pub fn new(snapshots: SnapshotStream, regions: BTreeMap<String, RegionIndex>) -> Self {
-        Self { snapshots, regions, open: BTreeMap::new(), open_from: Some(0), failed: None }
+    /// `regions` names each slot's region; `asked`: what the plan says of samples of failed requests.
+    pub fn new(snapshots: SnapshotStream, regions: BTreeMap<String, RegionIndex>, asked: Option<KeepErrors>) -> Self {
+        Self { snapshots, regions, open: BTreeMap::new(), open_from: Some(0), failed: None, asked, kept: Vec::new() }
+    }
+
+    /// The samples of failed requests, after the frames ended.
+    pub fn kept(&mut self) -> Vec<Kept> {
+        std::mem::take(&mut self.kept)
     }
 
     /// What kept the rest of the frames from being read, after they ended.
@@ -43,7 +53,13 @@ impl Frames {
         };
         self.open_from = Some(key.first_interval);
         // Both were checked before the snapshot was stored.
-        let read = squall_proto::Snapshot::decode(bytes).ok().and_then(|wire| read_snapshot(&wire).ok());
+        let wire = squall_proto::Snapshot::decode(bytes).ok();
+        if let Some(asked) = &self.asked {
+            // One that says what nobody asked for is left out; the counts have their own check.
+            let errors = wire.iter().flat_map(|wire| &wire.errors).filter_map(|error| read_error(error, asked).ok());
+            self.kept.extend(errors.map(|error| (key.slot.clone(), error)));
+        }
+        let read = wire.and_then(|wire| read_snapshot(&wire).ok());
         let (Some(snapshot), Some(region)) = (read, self.regions.get(&key.slot)) else {
             self.failed = Some(StoreError::Failed(format!("snapshot {} of `{}` is damaged", key.sequence, key.slot)));
             return;

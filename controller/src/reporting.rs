@@ -19,7 +19,10 @@ const WIDTH: usize = 80;
 pub fn make(record: &RunRecord, frames: &mut Frames, events: &[String]) -> Made {
     let mut events_jsonl = events.join("\n").into_bytes();
     events_jsonl.push(b'\n');
-    let mut files = report::files(record, frames, &events_jsonl);
+    let mut files = report::files(record, &mut *frames, &events_jsonl);
+    if record.merge.plan().keep_errors.is_some() {
+        files.push(("errors.jsonl".to_owned(), report::errors_jsonl(record, frames.kept())));
+    }
     files.push(("summary.txt".to_owned(), report::render(record, WIDTH, false).into_bytes()));
     files.push((TERMINAL_SUMMARY.to_owned(), report::render(record, WIDTH, true).into_bytes()));
     let summary_json = format!("{:#}", report::summary(record));

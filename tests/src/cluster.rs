@@ -1,6 +1,7 @@
 //! A controller and its agents, each a process of its own.
 
 use crate::process::Process;
+use crate::secured::Shown;
 use crate::squall::{Squall, squall};
 use crate::wait::{self, secs};
 use crate::{binaries, samples};
@@ -50,16 +51,17 @@ impl Controller {
     }
 
     /// Begins again on the same address with the same data.
-    pub fn restart(self, dir: &Path) -> Self {
+    pub fn restart(&mut self, dir: &Path) {
+        self.kill();
         let address = self.url.trim_start_matches("http://").to_owned();
-        drop(self);
-        Self::listening_on(&address, dir)
+        wait::until("the controller's port to close", secs(10), || TcpStream::connect(&address).err());
+        *self = Self::listening_on(&address, dir);
     }
 }
 
 /// A controller and the agents that dialled it.
 pub struct Cluster {
-    controller: Option<Controller>,
+    controller: Controller,
     agents: Vec<Agent>,
     dir: TempDir,
 }
@@ -88,20 +90,37 @@ pub struct Agent {
 impl Agent {
     /// Dials a controller and waits until it is let in.
     pub fn join(controller: &str, slot: &str, region: &str, dir: &Path) -> Self {
-        Self { slot: slot.to_owned(), process: joined(controller, slot, slot, region, 1, dir) }
+        Self::join_showing(&Shown::default(), controller, slot, region, dir)
+    }
+
+    /// The same, with a certificate.
+    pub fn join_showing(shown: &Shown, controller: &str, slot: &str, region: &str, dir: &Path) -> Self {
+        let command = member_command(controller, slot, region, 1, dir, shown);
+        Self { slot: slot.to_owned(), process: joined(slot, command, dir) }
+    }
+
+    /// Dials as somebody who may or may not be let in; `name` tells its log apart.
+    pub fn dial(name: &str, shown: &Shown, controller: &str, slot: &str, region: &str, dir: &Path) -> Process {
+        Process::start(name, member_command(controller, slot, region, 1, dir, shown), dir)
     }
 
     /// Another process in the same slot; `name` tells their logs apart.
     pub fn join_again(&self, name: &str, controller: &str, region: &str, dir: &Path) -> Self {
-        Self { slot: self.slot.clone(), process: joined(controller, name, &self.slot, region, 1, dir) }
+        let command = member_command(controller, &self.slot, region, 1, dir, &Shown::default());
+        Self { slot: self.slot.clone(), process: joined(name, command, dir) }
     }
 }
 
-/// An agent's process, called `name`, once the controller has let it in.
-fn joined(controller: &str, name: &str, slot: &str, region: &str, workers: u32, dir: &Path) -> Process {
+/// `squall-agent` as one of a cluster.
+fn member_command(controller: &str, slot: &str, region: &str, workers: u32, dir: &Path, shown: &Shown) -> Command {
     let workers = workers.to_string();
     let mut command = agent_command(["--controller", controller, "--region", region, "--slot", slot]);
-    command.args(["--workers", &workers, "--sample-log"]).arg(dir).current_dir(dir);
+    command.args(["--workers", &workers, "--sample-log"]).arg(dir).args(shown.flags()).current_dir(dir);
+    command
+}
+
+/// An agent's process, called `name`, once the controller has let it in.
+fn joined(name: &str, command: Command, dir: &Path) -> Process {
     let mut process = Process::start(name, command, dir);
     process.says("registered", secs(10));
     process
@@ -116,7 +135,7 @@ impl Cluster {
     pub fn with_workers(regions: &[&str], workers: u32) -> Self {
         let dir = TempDir::with_prefix("squall-cluster-").expect("a temporary directory");
         let controller = Controller::start(dir.path());
-        let mut cluster = Self { controller: Some(controller), agents: Vec::new(), dir };
+        let mut cluster = Self { controller, agents: Vec::new(), dir };
         for (number, region) in (1..).zip(regions) {
             cluster.add_agent(&format!("agent-{number}"), region, workers);
         }
@@ -135,15 +154,12 @@ impl Cluster {
     }
 
     fn agent_process(&self, name: &str, slot: &str, region: &str, workers: u32) -> Process {
-        joined(self.url(), name, slot, region, workers, self.dir.path())
-    }
-
-    fn controller(&self) -> &Controller {
-        self.controller.as_ref().expect("the controller is there")
+        let dir = self.dir.path();
+        joined(name, member_command(self.url(), slot, region, workers, dir, &Shown::default()), dir)
     }
 
     pub fn url(&self) -> &str {
-        self.controller().url()
+        self.controller.url()
     }
 
     pub fn agent(&mut self, slot: &str) -> &mut Agent {
@@ -151,21 +167,17 @@ impl Cluster {
     }
 
     pub fn kill_controller(&mut self) {
-        self.controller.as_mut().expect("the controller is there").kill();
+        self.controller.kill();
     }
 
     /// The controller neither hears nor speaks, and its connections stay open.
     pub fn freeze_controller(&self) {
-        self.controller().process.signal(Signal::STOP);
+        self.controller.process.signal(Signal::STOP);
     }
 
     /// Kills the controller and starts it again where it was.
     pub fn restart_controller(&mut self) {
-        let mut controller = self.controller.take().expect("the controller is there");
-        controller.kill();
-        let address = controller.url().trim_start_matches("http://").to_owned();
-        wait::until("the controller's port to close", secs(10), || TcpStream::connect(&address).err());
-        self.controller = Some(controller.restart(self.dir.path()));
+        self.controller.restart(self.dir.path());
     }
 
     /// Runs on all agents of the cluster.

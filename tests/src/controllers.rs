@@ -19,25 +19,22 @@ pub struct Controllers {
 }
 
 struct Member {
-    url: String,
+    address: String,
     process: Process,
+}
+
+impl Member {
+    fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
 }
 
 impl Controllers {
     /// So many controllers, and an agent in each of the regions, named `agent-1`, `agent-2`, …
     pub fn start(etcd: &Etcd, controllers: usize, regions: &[&str]) -> Self {
-        let dir = TempDir::with_prefix("squall-controllers-").expect("a temporary directory");
-        let mut fleet = Self { members: Vec::new(), agents: Vec::new(), dir };
-        for number in 0..controllers {
-            let member = fleet.launch(etcd, number);
-            fleet.members.push(member);
-            if number == 0 {
-                // The one that stands first leads.
-                fleet.leads(0);
-            } else {
-                fleet.members[number].process.says("leadership=Standby", secs(15));
-            }
-        }
+        let address = |_| format!("127.0.0.1:{}", ports::free());
+        let addresses: Vec<String> = (0..controllers).map(address).collect();
+        let mut fleet = Self::listening_on(&addresses, &etcd.endpoints());
         for (number, region) in (1..).zip(regions) {
             let slot = format!("agent-{number}");
             let agent = Agent::join(&fleet.urls(), &slot, region, fleet.dir.path());
@@ -46,25 +43,44 @@ impl Controllers {
         fleet
     }
 
-    fn launch(&self, etcd: &Etcd, number: usize) -> Member {
+    /// A controller on each of these addresses, and no agent yet.
+    pub fn listening_on(addresses: &[String], etcd: &[String]) -> Self {
+        let dir = TempDir::with_prefix("squall-controllers-").expect("a temporary directory");
+        let mut fleet = Self { members: Vec::new(), agents: Vec::new(), dir };
+        for (number, address) in addresses.iter().enumerate() {
+            let member = fleet.launch(address, etcd, number);
+            fleet.members.push(member);
+            if number == 0 {
+                // The one that stands first leads.
+                fleet.leads(0);
+            } else {
+                fleet.members[number].process.says("leadership=Standby", secs(15));
+            }
+        }
+        fleet
+    }
+
+    fn launch(&self, address: &str, etcd: &[String], number: usize) -> Member {
         let name = format!("controller-{number}");
-        let address = format!("127.0.0.1:{}", ports::free());
         let mut command = Command::new(binaries::built("squall"));
-        command.args(["serve", "--listen", &address, "--etcd", &etcd.endpoints().join(",")]);
+        command.args(["serve", "--listen", address, "--etcd", &etcd.join(",")]);
+        if !address.starts_with("127.") {
+            command.arg("--insecure");
+        }
         command.arg("--data").arg(self.dir.path().join(&name)).current_dir(self.dir.path());
         command.env("SQUALL_LOG", "info").env("NO_COLOR", "1");
         let mut process = Process::start(&name, command, self.dir.path());
         process.says("controller on http://", secs(15));
-        Member { url: format!("http://{address}"), process }
+        Member { address: address.to_owned(), process }
     }
 
     pub fn url(&self, number: usize) -> String {
-        self.members[number].url.clone()
+        self.members[number].url()
     }
 
     /// All of them, as agents and operators are told.
     pub fn urls(&self) -> String {
-        self.members.iter().map(|member| member.url.clone()).collect::<Vec<_>>().join(",")
+        self.members.iter().map(Member::url).collect::<Vec<_>>().join(",")
     }
 
     /// Runs on all agents, through whichever controller leads.

@@ -1,7 +1,7 @@
 //! Real etcd: one member or three, on free ports, stopped and started as tests like.
 
 use crate::process::Process;
-use crate::wait::secs;
+use crate::wait::{self, secs};
 use crate::{binaries, ports};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustix::process::Signal;
@@ -69,6 +69,21 @@ impl Etcd {
         (0..self.members.len()).map(|n| self.endpoint(n)).collect()
     }
 
+    /// The same, beginning with a member: clients dial the first that answers.
+    pub fn endpoints_from(&self, n: usize) -> Vec<String> {
+        let mut endpoints = self.endpoints();
+        endpoints.rotate_left(n);
+        endpoints
+    }
+
+    /// The member that leads the others, as they say themselves.
+    pub fn leader(&self) -> usize {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        wait::until("a leader of etcd", secs(20), || {
+            (0..self.members.len()).find(|n| runtime.block_on(says_it_leads(self.endpoint(*n))))
+        })
+    }
+
     pub fn endpoint(&self, n: usize) -> String {
         format!("{}://127.0.0.1:{}", if self.tls { "https" } else { "http" }, self.members[n].client_port)
     }
@@ -132,6 +147,12 @@ impl Etcd {
         let process = Process::start(&member.name, command, self.dir.path());
         self.members[n].process = Some(process);
     }
+}
+
+async fn says_it_leads(endpoint: String) -> bool {
+    let mut client = etcd_client::Client::connect([endpoint], None).await.expect("a client");
+    let Ok(status) = client.status().await else { return false };
+    status.header().is_some_and(|header| header.member_id() == status.leader())
 }
 
 /// An authority, and a certificate each for the server and for its clients.

@@ -22,8 +22,13 @@ pub struct Shown(Vec<String>);
 impl Certs {
     /// A CA, a controller, and the operator `admin`.
     pub fn init() -> Self {
+        Self::init_with(&[])
+    }
+
+    /// The same with more arguments to `squall certs init`.
+    pub fn init_with(arguments: &[&str]) -> Self {
         let certs = Self { dir: TempDir::with_prefix("squall-certs-").expect("a temporary directory") };
-        certs.make(&["init"]);
+        certs.make(&[&["init"], arguments].concat());
         certs
     }
 
@@ -86,6 +91,10 @@ impl Shown {
         self.0.extend(flags.iter().map(|flag| (*flag).to_owned()));
         self
     }
+
+    pub fn flags(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
 }
 
 /// `squall serve` with flags about who may come in.
@@ -97,8 +106,13 @@ pub struct Secured {
 
 impl Secured {
     pub fn start(flags: &Shown) -> Self {
+        Self::on("127.0.0.1:0", flags)
+    }
+
+    /// On an address, which may be one that other machines reach.
+    pub fn on(address: &str, flags: &Shown) -> Self {
         let dir = TempDir::with_prefix("squall-secured-").expect("a temporary directory");
-        let (process, url) = Self::listening_on("127.0.0.1:0", flags, dir.path());
+        let (process, url) = Self::listening_on(address, flags, dir.path());
         Self { process, url, dir }
     }
 
@@ -131,7 +145,7 @@ impl Secured {
 
     /// A command to it by somebody.
     pub fn asked<'a>(&self, arguments: impl IntoIterator<Item = &'a str>, shown: &Shown) -> Squall {
-        squall(arguments).on(&self.url).args(shown.0.iter().map(String::as_str))
+        squall(arguments).on(&self.url).args(shown.flags())
     }
 
     /// `squall-agent` that dials it.

@@ -102,6 +102,11 @@ impl Request {
         }
     }
 
+    /// The value of the first header of this name, in lower case, as it is sent.
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        self.headers().find(|(known, _)| known[..] == *name.as_bytes()).map(|(_, value)| value)
+    }
+
     pub(super) fn path(&self) -> &[u8] {
         self.bytes_of(&self.path)
     }

@@ -162,9 +162,11 @@ fn compile_step(
     let reads_body = |check: &Check| matches!(check, Check::BodyContains(_) | Check::JsonEquals { .. });
     let want = Want {
         headers: cookies
+            || plan.keep_errors.is_some()
             || step.checks.iter().any(|check| matches!(check, Check::Header { .. }))
             || extracts.iter().any(|extract| matches!(extract.from, CompiledFrom::Header(_))),
-        body: step.checks.iter().any(reads_body)
+        body: plan.keep_errors.is_some_and(|keep| keep.body_bytes > 0)
+            || step.checks.iter().any(reads_body)
             || extracts.iter().any(|extract| !matches!(extract.from, CompiledFrom::Header(_)))
             // A stream is read while it comes; what is not one, when it is whole.
             || step.model_call.as_ref().is_some_and(|call| !call.is_streamed),

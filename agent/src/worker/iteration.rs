@@ -318,6 +318,9 @@ async fn send(
     if outcome != Outcome::Ok {
         let said = step.model_call.as_ref().and_then(|_| user.reading.detail());
         shop.note_error(at, outcome, &attempt, said);
+        if let (Some(keeper), Some(keeping)) = (&shop.keeper, &shop.keeping) {
+            keeper.failed(keeping, &shop.secrets, shop.meter.start_ns(), &sample, &user.request, &user.response);
+        }
     }
     outcome
 }

@@ -16,9 +16,11 @@ mod compiled;
 mod escape;
 mod gate;
 mod iteration;
+mod keep;
 mod meter;
 mod open;
 mod portion;
+mod pseudonym;
 mod sample_log;
 mod secrets_now;
 #[cfg(test)]
@@ -26,17 +28,21 @@ mod tests;
 mod timers;
 
 pub use compiled::{CompileError, CompiledPlan, secrets_in_headers};
+pub use keep::Keeping;
 pub use portion::{Adoption, Portion};
+pub use pseudonym::{NoKey, Pseudonymiser};
 
 use crate::ceiling::Budget;
 use crate::clock::now_ns;
 use crate::http::{Attempt, TargetClient, TargetShared};
 use crate::secrets::Secrets;
 use gate::Gate;
+use keep::Keeper;
 use meter::{At, Looks, Meter, Sink};
 use sample_log::SampleLog;
 use secrets_now::SecretsNow;
 use squall_common::interval::{FlowTable, IntervalSnapshot};
+use squall_common::kept::KeptErrors;
 use squall_common::ledger::Ledger;
 use squall_common::plan::{LoadId, LoadModel, OnAgentLoss, Plan};
 use squall_common::sample::{Outcome, Sample};
@@ -77,6 +83,8 @@ pub struct Prepared {
     pub sample_log: Option<PathBuf>,
     /// How long before an instant its workers poll and do not sleep.
     pub busy_poll_ns: u64,
+    /// Samples of failed requests, if the plan asks for them.
+    pub keeping: Option<Keeping>,
 }
 
 /// What a worker is told.
@@ -102,6 +110,8 @@ pub enum StopKind {
 pub enum FromWorker {
     Ready,
     Interval(IntervalSnapshot),
+    /// Comes before the worker's last interval.
+    Kept(KeptErrors),
     Done(WorkerEnd),
     Failed(String),
 }
@@ -147,6 +157,7 @@ pub struct Shop {
     lease_lapsed: Notify,
     errors: RefCell<BTreeMap<(Outcome, u16), String>>,
     gate: Rc<Gate>,
+    keeper: Option<Keeper>,
     secrets_now: SecretsNow,
 }
 
@@ -299,6 +310,10 @@ fn work(
     // Dropping the tasks counts what they had under way as cut off.
     drop(local);
     let Some(shop) = shop else { return Ok(FromWorker::Done(WorkerEnd::default())) };
+    if let Some(keeper) = &shop.keeper {
+        // The control thread is gone only when the agent itself ends.
+        let _ = sender.blocking_send((lane.index, FromWorker::Kept(keeper.take())));
+    }
     shop.meter.finish();
     shop.meter.sink().flush();
     Ok(FromWorker::Done(WorkerEnd {
@@ -365,6 +380,7 @@ fn open_shop(
         lease_lapsed: Notify::new(),
         errors: RefCell::default(),
         gate,
+        keeper: prepared.keeping.as_ref().map(|keeping| Keeper::new(&keeping.asked, prepared.seed, lane.index)),
         secrets_now: SecretsNow::of(&prepared.secrets),
         prepared,
     }))

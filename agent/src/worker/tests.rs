@@ -98,6 +98,7 @@ fn prepared_from(source: &PlanSource, lease: Duration, ceilings: Ceilings) -> Ar
         lease_until_ns: AtomicU64::new(now_ns() + lease.as_nanos() as u64),
         sample_log: None,
         busy_poll_ns: 100_000,
+        keeping: None,
         plan,
     })
 }

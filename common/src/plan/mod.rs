@@ -6,6 +6,7 @@
 
 pub mod file;
 mod fleet;
+mod keep;
 pub mod limits;
 mod load;
 mod model;
@@ -15,6 +16,7 @@ mod target;
 mod template;
 
 pub use fleet::{OnAgentLoss, StartWhen};
+pub use keep::{KeepErrors, Pseudonyms};
 pub use load::{Arrivals, Load, LoadId, LoadModel, MaxInFlight, Phase, PhaseKind, WhenFull};
 pub use model::{Api, Bound, DEFAULT_API_VERSION, Endpoint, ModelCall};
 pub use scenario::{
@@ -58,6 +60,7 @@ pub struct Plan {
     /// Response time, service time and dispatch lag of every sample are logged
     /// on the agent (for checking the measurement itself; bounded).
     pub sample_log: bool,
+    pub keep_errors: Option<KeepErrors>,
 }
 
 impl Plan {

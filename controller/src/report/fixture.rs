@@ -107,6 +107,7 @@ pub(crate) fn plan(scenarios: Vec<Scenario>, targets: &[&str], slos: Vec<Slo>) -
         min_agents: 1,
         start_when: StartWhen::default(),
         sample_log: false,
+        keep_errors: None,
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod caveats;
 mod coverage;
+mod errors;
 mod files;
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -19,6 +20,7 @@ mod terminal;
 pub mod timeseries;
 
 pub use caveats::caveats;
+pub use errors::{Kept, errors_jsonl};
 pub use files::{files, summary_json};
 pub use record::{AgentRecord, RunRecord};
 pub use summary::{SCHEMA, summary};

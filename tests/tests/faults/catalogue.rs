@@ -1,8 +1,8 @@
 //! All faults: what happens, for how long, and what it may cost.
 
 use crate::account::Cost;
-use crate::intruders;
-use crate::stage::{REGIONS, STRUCK, Stage, controller_url};
+use crate::stage::{REGIONS, STRUCK, Stage};
+use crate::{impostors, intruders};
 use rustix::process::Signal;
 use squall_tests::netns::Way;
 use squall_tests::wait::secs;
@@ -154,11 +154,7 @@ pub const FAULTS: &[Fault] = &[
         name: "controller_stopped_short",
         fault: "controller stands still (SIGSTOP)",
         lasted: "2 s",
-        inflict: |stage| {
-            stage.signal_controller(Signal::STOP);
-            sleep(secs(2));
-            stage.signal_controller(Signal::CONT);
-        },
+        inflict: |stage| stage.controller_stands_still(secs(2)),
         ..ORDINARY
     },
     Fault {
@@ -166,6 +162,47 @@ pub const FAULTS: &[Fault] = &[
         fault: "controller killed (kill -9), started again on the same store",
         lasted: "2 s",
         inflict: |stage| stage.restart_controller_after(secs(2)),
+        ..ORDINARY
+    },
+    Fault {
+        name: "etcd_leader_killed",
+        fault: "leader of three etcd members killed (kill -9) under two controllers",
+        lasted: "for good",
+        stage: Stage::on_etcd,
+        inflict: Stage::kill_etcd_leader,
+        ..ORDINARY
+    },
+    Fault {
+        name: "etcd_leader_stopped",
+        fault: "leader of three etcd members stands still (SIGSTOP) under two controllers",
+        lasted: "14 s",
+        run: secs_const(20),
+        stage: Stage::on_etcd,
+        inflict: |stage| stage.etcd_leader_stands_still(LONG),
+        ..ORDINARY
+    },
+    Fault {
+        name: "wrong_ca",
+        fault: "an agent and an operator with certificates of another CA, and some that trust another CA",
+        lasted: "once each",
+        stage: Stage::with_certificates,
+        inflict: impostors::of_another_ca,
+        ..ORDINARY
+    },
+    Fault {
+        name: "expired_certificate",
+        fault: "an agent and an operator come with expired certificates",
+        lasted: "once each",
+        stage: Stage::with_certificates,
+        inflict: impostors::with_expired_certificates,
+        ..ORDINARY
+    },
+    Fault {
+        name: "wrong_role",
+        fault: "an agent's certificate does what operators do, an operator's joins as an agent",
+        lasted: "once each",
+        stage: Stage::with_certificates,
+        inflict: impostors::in_the_wrong_role,
         ..ORDINARY
     },
     Fault {
@@ -208,7 +245,8 @@ fn stand_still(stage: &mut Stage, lasting: Duration) {
 fn awaken_a_zombie(stage: &mut Stage) {
     stage.signal_agent(Signal::STOP);
     let older = &stage.agents[STRUCK];
-    let start = || older.join_again("newer", &controller_url(), REGIONS[STRUCK], stage.dir.path());
+    let urls = stage.head.urls();
+    let start = || older.join_again("newer", &urls, REGIONS[STRUCK], stage.dir.path());
     let newer = stage.world.region(STRUCK).run(start);
     sleep(secs(3));
     stage.signal_agent(Signal::CONT);

@@ -1,6 +1,6 @@
 //! Somebody who reaches a port and is not one of us.
 
-use crate::stage::{CONTROLLER_PORT, STRUCK, Stage, TARGET_PORT, controller_url};
+use crate::stage::{CONTROLLER_PORT, STRUCK, Stage, TARGET_PORT};
 use squall_tests::netns::{HUB, Namespace, World};
 use squall_tests::wait;
 use std::collections::BTreeSet;
@@ -84,7 +84,7 @@ static RECORDED: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
 /// The struck agent joins through somebody who listens in.
 pub fn with_recorded_join(length: Duration) -> Stage {
-    Stage::with_run_through(length, |world: &World| {
+    Stage::with_run_through(length, |world: &World, _| {
         world.region(STRUCK).run(|| {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, TAPPED_PORT)).expect("a free port");
             std::thread::spawn(move || listener.incoming().for_each(|agent| tap(agent.expect("a connection"))));
@@ -131,7 +131,7 @@ fn pass(mut from: &TcpStream, mut to: &TcpStream, mut seen: impl FnMut(&[u8])) {
 /// Says to the controller, from another region, what the agent said when it joined.
 pub fn replay_the_join(stage: &mut Stage) {
     let words = recorded().clone();
-    assert!(words.starts_with(PREFACE), "{} holds HTTP/2", controller_url());
+    assert!(words.starts_with(PREFACE), "what an agent says first is no HTTP/2");
     let answer = stage.world.region(STRUCK + 1).run(|| {
         let mut stream = TcpStream::connect((HUB, CONTROLLER_PORT)).expect("the controller listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");

@@ -8,6 +8,10 @@ mod account;
 #[cfg(target_os = "linux")]
 mod catalogue;
 #[cfg(target_os = "linux")]
+mod head;
+#[cfg(target_os = "linux")]
+mod impostors;
+#[cfg(target_os = "linux")]
 mod intruders;
 #[cfg(target_os = "linux")]
 mod links;

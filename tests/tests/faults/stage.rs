@@ -5,12 +5,14 @@
 //! reaches the requests themselves: what it counts is what was sent, and any
 //! difference to the result is the cluster's doing.
 
+use crate::head::Head;
 use rustix::process::Signal;
-use squall_tests::cluster::{Agent, Controller};
-use squall_tests::netns::{Conditions, HUB, Link, World};
+use squall_tests::cluster::Agent;
+use squall_tests::netns::{Conditions, Link, World};
 use squall_tests::nginx::{Nginx, Served};
 use squall_tests::squall::{Ended, Running, run};
 use squall_tests::wait::{self, secs};
+use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -31,7 +33,7 @@ pub const STRUCK: usize = 0;
 pub struct Stage {
     running: Option<Running>,
     pub agents: Vec<Agent>,
-    controller: Option<Controller>,
+    pub head: Head,
     targets: Vec<Nginx>,
     pub world: World,
     pub dir: TempDir,
@@ -48,35 +50,47 @@ pub fn slot(place: usize) -> String {
     format!("agent-{}", place + 1)
 }
 
-pub fn controller_url() -> String {
-    format!("http://{HUB}:{CONTROLLER_PORT}")
-}
-
 impl Stage {
     /// Waits until a run of this length is two seconds old.
     pub fn with_run_of(length: Duration) -> Self {
-        Self::with_run_through(length, |_| controller_url())
+        Self::headed_by(Head::alone, length, |_, urls| urls)
     }
 
-    /// As before; the struck agent dials what `door` opens in its region.
-    pub fn with_run_through(length: Duration, door: impl FnOnce(&World) -> String) -> Self {
+    /// Under three members of etcd, on which two controllers stand.
+    pub fn on_etcd(length: Duration) -> Self {
+        Self::headed_by(Head::on_etcd, length, |_, urls| urls)
+    }
+
+    /// Everybody shows a certificate.
+    pub fn with_certificates(length: Duration) -> Self {
+        Self::headed_by(Head::with_certificates, length, |_, urls| urls)
+    }
+
+    /// The struck agent dials what `door` opens in its region.
+    pub fn with_run_through(length: Duration, door: fn(&World, String) -> String) -> Self {
+        Self::headed_by(Head::alone, length, door)
+    }
+
+    fn headed_by(head: fn(&World, &Path) -> Head, length: Duration, door: fn(&World, String) -> String) -> Self {
         let dir = TempDir::with_prefix("squall-faults-").expect("a temporary directory");
         let world = World::new(REGIONS.len() as u8, Conditions { delay: DELAY, ..Conditions::default() });
         let place = |place| world.region(place);
         let targets = (0..REGIONS.len()).map(|at| place(at).run(|| Nginx::on_port(TARGET_PORT))).collect();
-        let address = format!("{HUB}:{CONTROLLER_PORT}");
-        let controller = world.hub.run(|| Controller::listening_on(&address, dir.path()));
-        let mut doors: Vec<String> = REGIONS.iter().map(|_| controller_url()).collect();
-        doors[STRUCK] = door(&world);
-        let join = |at: usize| place(at).run(|| Agent::join(&doors[at], &slot(at), REGIONS[at], dir.path()));
+        let head = head(&world, dir.path());
+        let mut doors = REGIONS.map(|_| head.urls());
+        doors[STRUCK] = door(&world, head.urls());
+        let join = |at: usize| {
+            let shown = head.shown_by_agent(at);
+            place(at).run(|| Agent::join_showing(&shown, &doors[at], &slot(at), REGIONS[at], dir.path()))
+        };
         let agents = (0..REGIONS.len()).map(join).collect();
         let plan = format!(
             "name: faults\nurl: http://127.0.0.1:{TARGET_PORT}/\nrate: {RATE}/s\nhold_for: {}s\n",
             length.as_secs()
         );
-        let command = run(&plan).on(&controller_url()).agents(REGIONS.len() as u32);
+        let command = run(&plan).on(&head.urls()).args(head.shown_by_operator().flags()).agents(REGIONS.len() as u32);
         let running = world.hub.run(|| command.start());
-        let mut stage = Self { running: Some(running), agents, controller: Some(controller), targets, world, dir };
+        let mut stage = Self { running: Some(running), agents, head, targets, world, dir };
         stage.wait_for_load();
         stage
     }
@@ -94,18 +108,6 @@ impl Stage {
 
     pub fn signal_agent(&self, signal: Signal) {
         self.agents[STRUCK].process.signal(signal);
-    }
-
-    pub fn signal_controller(&self, signal: Signal) {
-        self.controller.as_ref().expect("a controller").signal(signal);
-    }
-
-    /// `kill -9`, and another process on the same address and the same data.
-    pub fn restart_controller_after(&mut self, pause: Duration) {
-        let mut controller = self.controller.take().expect("a controller");
-        controller.kill();
-        std::thread::sleep(pause);
-        self.controller = Some(self.world.hub.run(|| controller.restart(self.dir.path())));
     }
 
     /// Waits for the end of the run and of all load, and asks the targets.

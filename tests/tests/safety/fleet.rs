@@ -161,11 +161,14 @@ fn answer(mut stream: &TcpStream, kept: &Mutex<String>) -> Option<()> {
         if body.len() < length {
             continue;
         }
-        let status = if head.contains(" /fails ") { "500 Internal Server Error" } else { "200 OK" };
+        let status = if head.contains(" /fails") { "500 Internal Server Error" } else { "200 OK" };
+        // Below `/fails/` only the body comes back.
+        let said = if head.contains(" /fails/") { body } else { &text };
+        let ids = "apim-request-id: of-the-gateway\r\nx-ms-region: East US\r\nset-cookie: not=told\r\n";
         let answer =
-            format!("HTTP/1.1 {status}\r\nx-you-said: {}\r\ncontent-length: {}\r\n\r\n", body.trim(), text.len());
+            format!("HTTP/1.1 {status}\r\n{ids}x-you-said: {}\r\ncontent-length: {}\r\n\r\n", body.trim(), said.len());
         stream.write_all(answer.as_bytes()).ok()?;
-        stream.write_all(text.as_bytes()).ok()?;
+        stream.write_all(said.as_bytes()).ok()?;
         kept.lock().expect("what was seen").push_str(&text);
         return Some(());
     }

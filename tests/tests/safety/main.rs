@@ -2,6 +2,7 @@
 //! size, or tell secrets.
 
 mod fleet;
+mod kept;
 mod limits;
 mod secrets;
 mod sizes;

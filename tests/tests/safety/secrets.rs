@@ -35,6 +35,7 @@ fn secrets_reach_the_target_and_nothing_that_is_kept_logged_or_sent() {
         "
 name: secrets
 sample_log: true
+keep_errors: {{per_target: 50, body_bytes: 4096}}
 targets:
   t:
     url: http://{target}
@@ -79,10 +80,20 @@ scenarios:
     }
     // The search looks where it should: the references are there.
     assert!(fleet.wire.holds("${env:SAFETY_ENV}") && fleet.wire.holds("${env:SAFETY_SET}"));
-    for name in ["plan.yaml", "summary.json", "events.jsonl", "squall.redb", "agent.stderr", "controller.stderr"] {
+    for name in [
+        "plan.yaml",
+        "summary.json",
+        "events.jsonl",
+        "errors.jsonl",
+        "squall.redb",
+        "agent.stderr",
+        "controller.stderr",
+    ] {
         assert!(files.iter().any(|path| path.ends_with(name)), "{name} was searched: {files:?}");
     }
     assert!(files.iter().any(|path| path.display().to_string().contains("samples-")), "{files:?}");
+    let errors = std::fs::read_to_string(fleet.dir.path().join("out/errors.jsonl")).expect("the kept errors");
+    assert!(errors.contains("[secret]"), "what failed held secrets: {errors}");
     let resolved = std::fs::read_to_string(fleet.dir.path().join("out/plan.yaml")).expect("the resolved plan");
     assert!(resolved.contains("${env:SAFETY_SET}"), "{resolved}");
 }

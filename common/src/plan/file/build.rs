@@ -62,6 +62,8 @@ impl<'a> Builder<'a> {
         if self.scenarios.is_empty() || self.loads.is_empty() {
             return None;
         }
+        // Before the secrets are taken: its key is one of them.
+        let keep_errors = self.keep_errors(root);
         let plan = Plan {
             name: self.name(root, file_name),
             seed: root.count_of("seed").unwrap_or(DEFAULT_SEED),
@@ -79,6 +81,7 @@ impl<'a> Builder<'a> {
             min_agents: root.count_of("min_agents").map_or(1, |agents| agents as usize),
             start_when: self.start_when(root),
             sample_log: root.flag_of("sample_log").unwrap_or(false),
+            keep_errors,
         };
         self.check_warm_up(root, &plan);
         self.check_redistribution(root, &plan);

@@ -14,6 +14,7 @@ mod checks;
 mod emit;
 mod feeders;
 mod init;
+mod keep;
 mod loads;
 mod models;
 mod node;

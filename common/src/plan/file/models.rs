@@ -140,7 +140,8 @@ impl Builder<'_> {
                 let Some(deployment) = deployment else {
                     let at = node.get("api").unwrap_or(node);
                     self.problem(at, &format!("target `{name}` names no deployment"), "add `deployment: …`");
-                    return Endpoint::OpenAi { model: None };
+                    let api_version = DEFAULT_API_VERSION.to_owned();
+                    return Endpoint::AzureDeployment { deployment: String::new(), api_version };
                 };
                 if azure == "azure" {
                     let api_version = api_version.unwrap_or_else(|| DEFAULT_API_VERSION.to_owned());

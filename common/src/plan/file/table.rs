@@ -1,7 +1,7 @@
 //! The shape of a plan: every key, what it takes, what it means.
 
 use super::shape::{Field, Kind, Object};
-use crate::plan::OnAgentLoss;
+use crate::plan::{KeepErrors, OnAgentLoss};
 use Kind::{Bool, Count, DurationOrZero, Either, Json, Level, List, Map, Share, Text, Word};
 
 const fn field(key: &'static str, kind: Kind, doc: &'static str) -> Field {
@@ -68,6 +68,11 @@ pub(super) static PLAN: Object = Object {
         ),
         field("start_when", Kind::Object(&START_WHEN), "Which agents the run waits for before it begins."),
         with_default("sample_log", Bool, "false", "Log the times of every sample on the agent (bounded)."),
+        field(
+            "keep_errors",
+            Either(&[Count(1, KeepErrors::MOST_PER_TARGET as u64), Kind::Object(&KEEP_ERRORS)]),
+            "Samples of failed requests for `errors.jsonl`: so many, or a map.",
+        ),
         // The short form: one request and how much of it.
         field("concurrency", USERS, "Short form: users; with a rate, the most iterations in flight."),
         field("throughput", Kind::Rate, "Short form: requests per second, e.g. `500/s` (open model)."),
@@ -110,6 +115,28 @@ pub(super) static START_WHEN: Object = Object {
         field("agents", Count(1, MOST_AGENTS), "At least so many."),
         field("regions", Map(&Count(1, MOST_AGENTS)), "At least so many in each, e.g. `azure/eastus: 2`."),
         with_default("within", Kind::Duration, "60s", "How long they are waited for."),
+    ],
+};
+
+static KEEP_ERRORS: Object = Object {
+    name: "keep_errors",
+    doc: "Samples of failed requests, chosen evenly, that agents tell at the end.",
+    shorthand: Some("per_target"),
+    fields: &[
+        with_default(
+            "per_target",
+            Count(1, KeepErrors::MOST_PER_TARGET as u64),
+            "20",
+            "The most of each scenario and target that one agent keeps.",
+        ),
+        with_default(
+            "body_bytes",
+            Count(0, KeepErrors::MOST_BODY_BYTES as u64),
+            "0",
+            "So much of the response's body leaves the agent, too.",
+        ),
+        with_default("pseudonymise", Bool, "false", "Strings in bodies are replaced by a keyed hash (HMAC-SHA256)."),
+        field("key", Text, "The hash's key, `${file:PATH}` or `${env:NAME}`; default: random, by agent and run."),
     ],
 };
 

@@ -165,3 +165,26 @@ fn merge_keys_and_aliases_are_followed() {
     assert_eq!(plan.scenarios[1].steps[0].name, "GET /b");
     assert_eq!(plan.loads.len(), 2);
 }
+
+#[test]
+fn kept_errors_are_off_unless_asked_for_and_a_number_is_short_for_a_map() {
+    let keep = |text: &str| {
+        let plan = format!("target: http://h\nconcurrency: 1\nhold_for: 1s\n{text}\n");
+        let loaded = load(&source(&plan)).unwrap();
+        (loaded.plan.keep_errors, loaded.plan.secrets, loaded.warnings.len())
+    };
+    let plain = KeepErrors { per_target: 7, body_bytes: 0, pseudonymise: None };
+    assert_eq!(keep(""), (None, vec![], 0));
+    assert_eq!(keep("keep_errors: 7"), (Some(plain), vec![], 0));
+    assert_eq!(keep("keep_errors: {per_target: 7}"), (Some(plain), vec![], 0));
+    // Bodies as they are: that is said.
+    assert_eq!(keep("keep_errors: {body_bytes: 9}").2, 1);
+    let hashed = KeepErrors { per_target: 20, body_bytes: 9, pseudonymise: Some(Pseudonyms::Random) };
+    assert_eq!(keep("keep_errors: {body_bytes: 9, pseudonymise: true}"), (Some(hashed), vec![], 0));
+    let keyed = KeepErrors { pseudonymise: Some(Pseudonyms::Keyed(SecretId(0))), ..hashed };
+    let key = SecretSource::File("/k".to_owned());
+    assert_eq!(
+        keep("keep_errors: {body_bytes: 9, pseudonymise: true, key: '${file:/k}'}"),
+        (Some(keyed), vec![key], 0)
+    );
+}

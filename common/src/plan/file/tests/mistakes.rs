@@ -99,6 +99,27 @@ fn about_quantities_and_loads() {
 }
 
 #[test]
+fn about_kept_errors() {
+    snapshot(
+        "about_kept_errors",
+        told(&[
+            ("none to keep", short("keep_errors: 0")),
+            ("too many", short("keep_errors: 5000")),
+            ("neither a number nor a map", short("keep_errors: yes")),
+            ("a misspelt key", short("keep_errors: {pseudonymize: true}")),
+            ("too much of a body", short("keep_errors: {body_bytes: 1M}")),
+            ("nothing to pseudonymise", short("keep_errors: {pseudonymise: true}")),
+            ("a key without pseudonyms", short("keep_errors: {body_bytes: 64, key: '${env:KEY}'}")),
+            ("a key in the plan", short("keep_errors: {body_bytes: 64, pseudonymise: true, key: hush}")),
+            (
+                "a key with words around it",
+                short("keep_errors: {body_bytes: 64, pseudonymise: true, key: 'a${env:K}'}"),
+            ),
+        ]),
+    );
+}
+
+#[test]
 fn about_targets() {
     let target = |text: &str| full("").replace("shop: http://h", &format!("shop: {text}"));
     snapshot(
@@ -204,4 +225,50 @@ fn about_the_command_line() {
     .map(|one| with(&text, &[*one]).unwrap_err().to_string())
     .collect();
     snapshot("about_the_command_line", said.join("\n\n"));
+}
+
+fn model(target: &str, scenario: &str) -> String {
+    format!("targets: {{m: {target}}}\nload: {{users: 1, for: 10s}}\nscenarios:\n  ask: {scenario}\n")
+}
+
+#[test]
+fn about_models() {
+    const OPENAI: &str = "{url: 'http://h', model: tiny}";
+    let asked = |call: &str| model(OPENAI, call);
+    snapshot(
+        "about_models",
+        told(&[
+            ("nothing to say", asked("{chat: {stream: true}}")),
+            ("no messages", asked("{chat: {messages: []}}")),
+            ("messages that are a text", asked("{chat: {messages: hello}}")),
+            ("nothing at all", asked("{chat: [a]}")),
+            ("two calls", asked("{chat: hello, embeddings: hello}")),
+            ("a call and a path", asked("{chat: hello, get: /}")),
+            ("streamed embeddings", asked("{embeddings: {input: a, stream: true}}")),
+            ("a stream that may be", asked("{chat: {messages: [{role: user, content: a}], stream: maybe}}")),
+            ("no model", model("http://h", "{chat: hello}")),
+            ("no deployment", model("{url: 'http://h', api: azure}", "{chat: hello}")),
+            ("a model on Azure", model("{url: 'http://h', deployment: d, model: m}", "{chat: hello}")),
+            ("a version without Azure", model("{url: 'http://h', model: m, api_version: v1}", "{chat: hello}")),
+            ("a deployment with a path", model("{url: 'http://h', deployment: a/b}", "{chat: hello}")),
+            (
+                "a compressed stream",
+                model(
+                    "{url: 'http://h', model: m, accept_encoding: [gzip]}",
+                    "{chat: {messages: [{role: user, content: a}], stream: true}}",
+                ),
+            ),
+            (
+                "two ways in",
+                model("{url: 'http://h', model: m, auth: {api_key: '${env:A}', bearer: '${env:B}'}}", "{chat: a}"),
+            ),
+            ("a way in that says nothing", model("{url: 'http://h', model: m, auth: {}}", "{chat: a}")),
+            ("a key in the plan", model("{url: 'http://h', model: m, auth: {api_key: abc}}", "{chat: a}")),
+            ("goodput of something else", asked("{chat: a, goodput: [ttfb < 1s]}")),
+            ("goodput without a limit", asked("{chat: a, goodput: [ttft]}")),
+            ("goodput without a unit", asked("{chat: a, goodput: [ttft < 400]}")),
+            ("goodput of what is no model", asked("{get: /, goodput: [ttft < 1s], stall_above: 1s}")),
+            ("an SLO on goodput that nothing defines", slo("goodput > 90%")),
+        ]),
+    );
 }
