@@ -9,6 +9,7 @@
 //! - [`worker`]: one core's share of the load; [`http`]: one exchange
 //! - [`dial`], [`tls_files`], [`reread`]: the way to the controller, and certificates that change
 //! - [`busy_poll`]: when a worker polls instead of sleeping
+//! - [`tokens`]: access tokens, fresh before they are needed; [`web`]: requests that are no load
 //! - [`clock`], [`health`]: the machine it runs on
 
 mod agent;
@@ -33,7 +34,9 @@ pub mod secrets;
 mod session;
 mod spool;
 pub mod tls_files;
+mod tokens;
 mod uplink;
+pub mod web;
 mod worker;
 
 pub mod cli;

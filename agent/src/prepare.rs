@@ -4,6 +4,7 @@ use crate::AgentOptions;
 use crate::ceiling::Exceeded;
 use crate::http::{Failure, PrepareError, TargetShared};
 use crate::secrets::{NoSecret, Secrets};
+use crate::tokens::{NoToken, Tokens};
 use crate::worker::{CompileError, CompiledPlan, Keeping, NoKey, Prepared, Pseudonymiser, secrets_in_headers};
 use squall_common::interval::FlowTable;
 use squall_common::plan::LoadModel;
@@ -38,6 +39,8 @@ pub enum CannotPrepare {
     Ceiling(#[from] Exceeded),
     #[error(transparent)]
     Secret(#[from] NoSecret),
+    #[error(transparent)]
+    Token(#[from] NoToken),
     #[error(transparent)]
     Compile(#[from] CompileError),
     #[error(transparent)]
@@ -93,6 +96,7 @@ pub async fn prepare(order: &proto::Prepare, slot: &str, options: &AgentOptions)
         }
         None => None,
     };
+    let tokens = Tokens::fetch(&secrets, &options.guard.allow).await?;
     let compiled = CompiledPlan::new(&plan, &secrets)?;
     let mut targets = Vec::with_capacity(plan.targets.len());
     for target in &plan.targets {
@@ -137,6 +141,7 @@ pub async fn prepare(order: &proto::Prepare, slot: &str, options: &AgentOptions)
         seed: order.seed,
         flows,
         secrets,
+        tokens,
         budget,
         lease_until_ns: AtomicU64::new(0),
         sample_log,

@@ -75,6 +75,7 @@ impl Run {
             refreshes.spawn(target.clone().run_refresh());
         }
         refreshes.spawn(ready.prepared.secrets.clone().run_watch());
+        refreshes.spawn(ready.prepared.tokens.clone().run());
         Ok(Self {
             run_id: order.run_id.clone(),
             epoch: order.epoch,
@@ -229,6 +230,10 @@ impl Run {
     fn take_intervals(&mut self) {
         while let Some(mut snapshot) = self.joiner.pop() {
             snapshot.health.resident_bytes = resident_bytes();
+            let tokens = self.prepared.tokens.take_counts();
+            snapshot.health.tokens_fetched = tokens.fetched;
+            snapshot.health.tokens_failed = tokens.failed;
+            snapshot.health.token_fetch_us = tokens.took_us;
             snapshot.health.cgroup_throttled_us = self.throttling.since_last_us();
             // The cgroup adds up what each of its CPUs stood still.
             let available_us = snapshot.health.wall_us * u64::from(snapshot.health.workers);

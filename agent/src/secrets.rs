@@ -79,14 +79,30 @@ impl Secrets {
 
     /// A secret that can change while the run goes on.
     pub fn may_change(&self, id: usize) -> bool {
-        matches!(self.sources[id], SecretSource::File(_))
+        matches!(self.sources[id], SecretSource::File(_) | SecretSource::Token(_))
+    }
+
+    pub fn is_token(&self, id: usize) -> bool {
+        matches!(self.sources[id], SecretSource::Token(_))
+    }
+
+    pub fn sources(&self) -> &[SecretSource] {
+        &self.sources
+    }
+
+    /// Puts a new value to use; the generation from which on it is used. `what` it
+    /// is, for the log.
+    pub fn renew(&self, id: usize, value: Bytes, what: &str) -> u64 {
+        self.replace(id, value, what);
+        self.generation()
     }
 
     /// The text without any value that was ever read.
     pub fn redact<'t>(&self, text: &'t str) -> Cow<'t, str> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let mut text = Cow::Borrowed(text);
-        for value in known.iter().filter_map(|value| std::str::from_utf8(value).ok()) {
+        for value in known.iter().filter_map(|value| std::str::from_utf8(value).ok()).filter(|value| !value.is_empty())
+        {
             if text.contains(value) {
                 text = Cow::Owned(text.replace(value, INSTEAD));
             }
@@ -103,7 +119,7 @@ impl Secrets {
     /// Looks at the files every second for as long as it is polled; ends at once
     /// when no secret is in a file. Belongs on the control thread.
     pub async fn run_watch(self: Arc<Self>) {
-        if !(0..self.sources.len()).any(|id| self.may_change(id)) {
+        if !self.sources.iter().any(|source| matches!(source, SecretSource::File(_))) {
             return;
         }
         // What changed since the secrets were read is seen at the first look.
@@ -143,7 +159,7 @@ impl Secrets {
         }
     }
 
-    fn replace(&self, id: usize, value: Bytes, path: &str) {
+    fn replace(&self, id: usize, value: Bytes, what: &str) {
         let mut values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
         if values[id] == value {
             return;
@@ -160,7 +176,7 @@ impl Secrets {
         fresh[id] = value;
         *values = fresh.into();
         self.generation.fetch_add(1, Ordering::Release);
-        tracing::info!(path, "the secret has changed and is used from now on");
+        tracing::info!(secret = what, "the secret has changed and is used from now on");
     }
 }
 
@@ -187,6 +203,8 @@ fn read(source: &SecretSource) -> Result<Bytes, NoSecret> {
             }
             (std::fs::read_to_string(path).map_err(unread)?, format!("${{file:{path}}}"))
         }
+        // Fetched later, when the secret that it is had for is read.
+        SecretSource::Token(_) => return Ok(Bytes::new()),
     };
     // Editors and `echo` end a file or a variable with a line break that is no part of the secret.
     match text.trim_end_matches(['\r', '\n']) {

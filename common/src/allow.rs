@@ -7,7 +7,7 @@
 //! those addresses too: otherwise whoever answers for the name could turn the
 //! load on what its owner never meant (DNS rebinding).
 
-use crate::plan::Plan;
+use crate::plan::{Plan, SecretSource};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
@@ -83,15 +83,20 @@ impl AllowList {
         if patterns.is_empty() { Self::default() } else { Self { patterns, trusts_names: false } }
     }
 
-    /// Just the targets that a plan names, wherever their names lead: for agents
+    /// Just the targets and token endpoints that a plan names, wherever their names lead: for agents
     /// in the process of the user who wrote the plan.
     pub fn exactly(plan: &Plan) -> Self {
-        let patterns = plan.targets.iter().map(|target| {
-            let host = match target.host.parse::<IpAddr>() {
+        let targets = plan.targets.iter().map(|target| (&target.host, target.port));
+        let endpoints = plan.secrets.iter().filter_map(|source| match source {
+            SecretSource::Token(grant) => Some((&grant.host, grant.port)),
+            SecretSource::Environment(_) | SecretSource::File(_) => None,
+        });
+        let patterns = targets.chain(endpoints).map(|(host, port)| {
+            let host = match host.parse::<IpAddr>() {
                 Ok(address) => HostPattern::Network(address, width(address)),
-                Err(_) => HostPattern::Name(canonical(&target.host)),
+                Err(_) => HostPattern::Name(canonical(host)),
             };
-            Pattern { host, port: Some(target.port) }
+            Pattern { host, port: Some(port) }
         });
         Self { patterns: patterns.collect(), trusts_names: true }
     }

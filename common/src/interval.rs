@@ -213,6 +213,10 @@ pub struct Health {
     pub connections_opened: u64,
     pub series_folded: u64,
     pub resident_bytes: u64,
+    /// Access tokens fetched, failures to, and the time that took.
+    pub tokens_fetched: u64,
+    pub tokens_failed: u64,
+    pub token_fetch_us: u64,
     /// Why the generator could not keep up, if it could not.
     pub generator_limited: Option<String>,
 }
@@ -231,6 +235,9 @@ impl Health {
         self.connections_opened += other.connections_opened;
         self.series_folded = self.series_folded.max(other.series_folded);
         self.resident_bytes = self.resident_bytes.max(other.resident_bytes);
+        self.tokens_fetched += other.tokens_fetched;
+        self.tokens_failed += other.tokens_failed;
+        self.token_fetch_us += other.token_fetch_us;
         if self.generator_limited.is_none() {
             self.generator_limited.clone_from(&other.generator_limited);
         }

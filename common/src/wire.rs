@@ -210,6 +210,9 @@ fn write_health(health: &Health) -> proto::Health {
         generator_limited: health.generator_limited.clone().unwrap_or_default(),
         series_folded: health.series_folded,
         resident_bytes: health.resident_bytes,
+        tokens_fetched: health.tokens_fetched,
+        tokens_failed: health.tokens_failed,
+        token_fetch_us: health.token_fetch_us,
     }
 }
 
@@ -226,6 +229,9 @@ fn read_health(health: &proto::Health) -> Health {
         connections_opened: health.connections_opened,
         series_folded: health.series_folded,
         resident_bytes: health.resident_bytes,
+        tokens_fetched: health.tokens_fetched,
+        tokens_failed: health.tokens_failed,
+        token_fetch_us: health.token_fetch_us,
         generator_limited: Some(health.generator_limited.clone()).filter(|reason| !reason.is_empty()),
     }
 }

@@ -50,6 +50,8 @@ pub struct CompiledRequest {
     pub path: Template,
     pub headers: Vec<(Bytes, Template)>,
     pub body: CompiledBody,
+    /// The access token in its headers, by secret.
+    pub token: Option<usize>,
     /// Nothing in it varies but secrets, whose changes are rare: rendered once, sent again as it is.
     pub is_fixed: bool,
 }
@@ -239,7 +241,11 @@ fn compile_request(
             CompiledBody::Template(template) | CompiledBody::Json(template) => fixed(template),
             CompiledBody::None | CompiledBody::Bytes(_) => true,
         };
-    Ok(CompiledRequest { method, path, headers, body, is_fixed })
+    let token = headers.iter().flat_map(|(_, value)| &value.parts).find_map(|part| match part {
+        Part::Secret(id) if secrets.secrets.is_token(usize::from(id.0)) => Some(usize::from(id.0)),
+        _ => None,
+    });
+    Ok(CompiledRequest { method, path, headers, body, token, is_fixed })
 }
 
 /// The body with the model that this target wants named in it.

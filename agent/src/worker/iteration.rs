@@ -310,6 +310,9 @@ async fn send(
         failure => Err(failure),
     };
     let outcome = outcome.err().map_or(Outcome::Ok, heard);
+    if let (Some(401), Some(token)) = (attempt.status, compiled.token) {
+        shop.tokens.refused(token, place.1);
+    }
     let sample = sample(at, intended_ns, &attempt, outcome);
     shop.meter.record(&sample);
     if let Some(call) = &step.model_call {

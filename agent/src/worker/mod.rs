@@ -36,6 +36,7 @@ use crate::ceiling::Budget;
 use crate::clock::now_ns;
 use crate::http::{Attempt, TargetClient, TargetShared};
 use crate::secrets::Secrets;
+use crate::tokens::Tokens;
 use gate::Gate;
 use keep::Keeper;
 use meter::{At, Looks, Meter, Sink};
@@ -75,6 +76,7 @@ pub struct Prepared {
     pub seed: u64,
     pub flows: Arc<FlowTable>,
     pub secrets: Arc<Secrets>,
+    pub tokens: Arc<Tokens>,
     /// What the agent's ceilings leave to be enforced.
     pub budget: Budget,
     /// Until when load may be sent without word from the controller (monotonic ns).

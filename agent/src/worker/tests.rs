@@ -92,6 +92,7 @@ fn prepared_from(source: &PlanSource, lease: Duration, ceilings: Ceilings) -> Ar
         targets,
         budget: ceilings.judge(&plan, &shares).unwrap(),
         shares,
+        tokens: runtime.block_on(Tokens::fetch(&secrets, &Arc::default())).unwrap(),
         secrets,
         seed: plan.seed,
         flows: Arc::new(FlowTable::of(&plan)),

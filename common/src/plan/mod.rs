@@ -28,7 +28,7 @@ pub use target::{
     ClientCertificate, ConnectionPolicy, ContentCoding, DnsPolicy, HttpVersion, PemSource, Redirects, Region, Scheme,
     Target, TargetId, TlsPolicy,
 };
-pub use template::{Dynamic, Part, SecretId, SecretSource, Template, VarId};
+pub use template::{Dynamic, Part, Proof, SecretId, SecretSource, Template, TokenGrant, VarId};
 
 pub(crate) use file::nearest;
 

@@ -18,6 +18,28 @@ pub enum SecretSource {
     Environment(String),
     /// `${file:PATH}`
     File(String),
+    /// An access token that another secret is exchanged for.
+    Token(Box<TokenGrant>),
+}
+
+/// OAuth 2.0 client credentials (RFC 6749, 4.4), as Microsoft Entra ID serves them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TokenGrant {
+    /// Of the token endpoint.
+    pub url: String,
+    pub host: String,
+    pub port: u16,
+    pub client_id: String,
+    pub scope: String,
+    pub proof: Proof,
+}
+
+/// What shows that the client is who it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Proof {
+    Secret(SecretId),
+    /// A JWT that someone else issued (RFC 7523), e.g. a workload identity's.
+    Assertion(SecretId),
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]

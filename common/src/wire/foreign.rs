@@ -78,6 +78,9 @@ pub(super) fn check_counts(snapshot: &IntervalSnapshot) -> Result<(), Malformed>
         ("users", health.users),
         ("connections", health.connections),
         ("connections_opened", health.connections_opened),
+        ("tokens_fetched", health.tokens_fetched),
+        ("tokens_failed", health.tokens_failed),
+        ("token_fetch_us", health.token_fetch_us),
     ];
     measures.into_iter().try_for_each(|(field, value)| within(field, value, MAX_MEASURE))
 }

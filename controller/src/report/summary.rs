@@ -304,6 +304,7 @@ fn agents(record: &RunRecord) -> Value {
             "throttled_us": health.cgroup_throttled_us,
             "worst_stall_us": health.worst_stall_us,
             "resident_bytes": health.resident_bytes,
+            "access_tokens": access_tokens(health),
             "connections_opened": health.connections_opened,
             "intervals_received": merged.intervals_received,
             "intervals_expected": known.intervals_expected,
@@ -317,6 +318,14 @@ fn agents(record: &RunRecord) -> Value {
         })
     };
     record.merge.agents().iter().zip(&record.agents).map(agent).collect()
+}
+
+/// What its targets' access tokens cost, off the requests' time; null where there are none.
+fn access_tokens(health: &squall_common::interval::Health) -> Value {
+    if health.tokens_fetched + health.tokens_failed == 0 {
+        return Value::Null;
+    }
+    json!({"fetched": health.tokens_fetched, "failed": health.tokens_failed, "time_us": health.token_fetch_us})
 }
 
 /// CPU time of an agent's workers over the time they had, 0–1.

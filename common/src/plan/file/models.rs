@@ -6,11 +6,18 @@ use super::node::Node;
 use super::problem::Problem;
 use super::requests::whole_place;
 use super::slos::parse_bound;
-use super::template::{Coding, Names};
-use crate::plan::{Api, BodyTemplate, DEFAULT_API_VERSION, Endpoint, ModelCall, Template};
+use super::targets::parse_url;
+use super::template::{Coding, Names, join};
+use crate::plan::{
+    Api, BodyTemplate, DEFAULT_API_VERSION, Endpoint, ModelCall, Part, Proof, Scheme, SecretId, SecretSource, Template,
+    TokenGrant,
+};
 use serde_json::{Value as Json, json};
 use std::time::Duration;
 
+pub(super) const DEFAULT_AUTHORITY: &str = "https://login.microsoftonline.com";
+/// Of Azure's AI services.
+pub(super) const DEFAULT_SCOPE: &str = "https://cognitiveservices.azure.com/.default";
 const DEFAULT_STALL: Duration = Duration::from_secs(1);
 /// Other keys that say what is sent.
 const RIVALS: [&str; 16] = [
@@ -126,8 +133,7 @@ impl Builder<'_> {
         let text = |key: &str| node.text_of(key).map(str::to_owned);
         let (deployment, model, api_version) = (text("deployment"), text("model"), text("api_version"));
         if let Some(at) = node.get("deployment").or(node.get("api_version")) {
-            let odd = |c: char| !(c.is_ascii_alphanumeric() || "._-".contains(c));
-            if [&deployment, &api_version].into_iter().flatten().any(|text| text.is_empty() || text.contains(odd)) {
+            if [&deployment, &api_version].into_iter().flatten().any(|text| !is_url_part(text)) {
                 self.problem(at, "this cannot stand in a URL", "use letters, digits, `.`, `_` and `-`");
             }
         }
@@ -164,16 +170,20 @@ impl Builder<'_> {
     /// The header that `auth` of a target, or of the whole plan, stands for.
     pub(super) fn auth_header(&mut self, auth: Option<&Node>, endpoint: &Endpoint) -> Option<(String, Template)> {
         let auth = auth?;
-        let (key, bearer) = (auth.get("api_key"), auth.get("bearer"));
-        let (value, as_bearer) = match (key, bearer) {
-            (Some(_), Some(extra)) => {
-                self.problem(extra, "`api_key` and `bearer` are both given", "keep one of them");
+        let given: Vec<(&str, &Node)> =
+            ["api_key", "bearer", "entra"].into_iter().filter_map(|key| Some((key, auth.get(key)?))).collect();
+        let (value, as_bearer) = match given.as_slice() {
+            [] => {
+                self.problem(auth, "`auth` says nothing", "write `api_key: ${env:NAME}` or `bearer: ${env:NAME}`");
                 return None;
             }
-            (Some(key), None) => (key, matches!(endpoint, Endpoint::OpenAi { .. })),
-            (None, Some(token)) => (token, true),
-            (None, None) => {
-                self.problem(auth, "`auth` says nothing", "write `api_key: ${env:NAME}` or `bearer: ${env:NAME}`");
+            [("entra", application)] => {
+                let token = Template { parts: vec![Part::Secret(self.token_grant(application)?)] };
+                return Some(bearer_header(token));
+            }
+            [(key, value)] => (*value, *key == "bearer" || matches!(endpoint, Endpoint::OpenAi { .. })),
+            [(first, _), (second, extra), ..] => {
+                self.problem(extra, &format!("`{first}` and `{second}` are both given"), "keep one of them");
                 return None;
             }
         };
@@ -184,11 +194,71 @@ impl Builder<'_> {
         }
         let names = Names { feeders: &[], extracted: &[], later: &[], vars: &[] };
         let template = self.templates.parse(text, &value.place, &names, Coding::AsIs, true);
-        Some(if as_bearer {
-            ("authorization".to_owned(), super::template::join(vec![Template::literal("Bearer "), template]))
-        } else {
-            ("api-key".to_owned(), template)
-        })
+        Some(if as_bearer { bearer_header(template) } else { ("api-key".to_owned(), template) })
+    }
+
+    /// The secret that is a token of this application.
+    fn token_grant(&mut self, node: &Node) -> Option<SecretId> {
+        let mut required = |key: &str| {
+            let text = node.text_of(key).filter(|text| !text.is_empty()).map(str::to_owned);
+            if text.is_none() {
+                self.problem(node, &format!("`entra` has no `{key}`"), &format!("add `{key}: …`"));
+            }
+            text
+        };
+        let (tenant, client_id) = (required("tenant"), required("client_id"));
+        let proof = match (node.get("client_secret"), node.get("assertion")) {
+            (Some(secret), None) => self.referred(secret).map(Proof::Secret),
+            (None, Some(assertion)) => self.referred(assertion).map(Proof::Assertion),
+            (Some(_), Some(extra)) => {
+                self.problem(extra, "`client_secret` and `assertion` are both given", "keep one of them");
+                None
+            }
+            (None, None) => {
+                self.problem(node, "`entra` has no proof of who asks", "add `client_secret: ${env:NAME}`");
+                None
+            }
+        };
+        let (tenant, client_id, proof) = (tenant?, client_id?, proof?);
+        if let Some(at) = node.get("tenant").filter(|_| !is_url_part(&tenant)) {
+            self.problem(at, "this cannot stand in a URL", "use letters, digits, `.`, `_` and `-`");
+            return None;
+        }
+        let authority = node.text_of("authority").unwrap_or(DEFAULT_AUTHORITY).trim_end_matches('/');
+        let at = node.get("authority").unwrap_or(node);
+        let parsed = match parse_url(authority) {
+            Ok(url) => url,
+            Err((message, advice)) => {
+                self.problem(at, &message, &advice);
+                return None;
+            }
+        };
+        let is_here = matches!(parsed.host.as_str(), "localhost" | "127.0.0.1" | "::1");
+        if parsed.scheme == Scheme::Http && !is_here {
+            self.problem(at, "a secret would go over the network in plain text", "write `https://…`");
+            return None;
+        }
+        Some(self.templates.secret_id(SecretSource::Token(Box::new(TokenGrant {
+            url: format!("{authority}/{tenant}/oauth2/v2.0/token"),
+            host: parsed.host,
+            port: parsed.port,
+            client_id,
+            scope: node.text_of("scope").unwrap_or(DEFAULT_SCOPE).to_owned(),
+            proof,
+        }))))
+    }
+
+    /// The secret that a value is a reference to, and nothing else.
+    fn referred(&mut self, node: &Node) -> Option<SecretId> {
+        let names = Names { feeders: &[], extracted: &[], later: &[], vars: &[] };
+        let template = self.templates.parse(node.scalar()?, &node.place, &names, Coding::AsIs, true);
+        match template.parts.as_slice() {
+            [Part::Secret(id)] => Some(*id),
+            _ => {
+                self.problem(node, "this is no reference to a secret", "write `${env:NAME}` or `${file:PATH}`");
+                None
+            }
+        }
     }
 
     /// What can be said only when scenarios and targets are known.
@@ -243,6 +313,14 @@ fn needed(api: Api) -> &'static str {
         Api::Completions => "prompt",
         Api::Embeddings | Api::Responses => "input",
     }
+}
+
+fn is_url_part(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+}
+
+fn bearer_header(token: Template) -> (String, Template) {
+    ("authorization".to_owned(), join([Template::literal("Bearer "), token]))
 }
 
 /// A bare text in place of the body.

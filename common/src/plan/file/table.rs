@@ -1,5 +1,6 @@
 //! The shape of a plan: every key, what it takes, what it means.
 
+use super::models::{DEFAULT_AUTHORITY, DEFAULT_SCOPE};
 use super::shape::{Field, Kind, Object};
 use crate::plan::{KeepErrors, OnAgentLoss};
 use Kind::{Bool, Count, DurationOrZero, Either, Json, Level, List, Map, Share, Text, Word};
@@ -190,6 +191,21 @@ static AUTH: Object = Object {
     fields: &[
         field("api_key", Text, "Sent as `api-key` to Azure, as `authorization: Bearer` elsewhere."),
         field("bearer", Text, "A token, sent as `authorization: Bearer`."),
+        field("entra", Kind::Object(&ENTRA), "An application in Microsoft Entra ID, whose tokens each agent fetches."),
+    ],
+};
+
+static ENTRA: Object = Object {
+    name: "entra",
+    doc: "Client credentials of Microsoft Entra ID (OAuth 2.0), with one of `client_secret` and `assertion`.",
+    shorthand: None,
+    fields: &[
+        field("tenant", Text, "The directory's id or domain."),
+        field("client_id", Text, "The application's id."),
+        field("client_secret", Text, "Its secret, as a reference: `${env:NAME}` or `${file:PATH}`."),
+        field("assertion", Text, "A JWT in its place, e.g. a workload identity's `${file:PATH}`."),
+        with_default("scope", Text, DEFAULT_SCOPE, "What the token is for."),
+        with_default("authority", Text, DEFAULT_AUTHORITY, "Where tokens come from."),
     ],
 };
 

@@ -131,11 +131,16 @@ impl Templates {
         } else {
             SecretSource::File(name.to_owned())
         };
+        Some(Part::Secret(self.secret_id(source)))
+    }
+
+    /// The id of a secret, the same for the same source.
+    pub(super) fn secret_id(&mut self, source: SecretSource) -> SecretId {
         let id = self.secrets.iter().position(|known| *known == source).unwrap_or_else(|| {
             self.secrets.push(source);
             self.secrets.len() - 1
         });
-        Some(Part::Secret(SecretId(id as u16)))
+        SecretId(id as u16)
     }
 }
 

@@ -3,7 +3,6 @@
 use super::{Key, Named};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use rustls::crypto::ring;
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -84,19 +83,7 @@ impl Remote {
         if parsed.scheme() != "https" && !(parsed.scheme() == "http" && here) {
             return Err(format!("`{url}`: keys are fetched over https:// only, or from this machine"));
         }
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        let tls = rustls::ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| error.to_string())?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            .timeout(FETCHED_WITHIN)
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|error| error.to_string())?;
+        let client = squall_agent::web::client(FETCHED_WITHIN, None)?;
         Ok(Self { url: parsed, client, cache: Mutex::default() })
     }
 

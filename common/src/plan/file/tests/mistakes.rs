@@ -262,6 +262,21 @@ fn about_models() {
                 "two ways in",
                 model("{url: 'http://h', model: m, auth: {api_key: '${env:A}', bearer: '${env:B}'}}", "{chat: a}"),
             ),
+            ("an application without anything", model("{url: 'http://h', model: m, auth: {entra: {}}}", "{chat: a}")),
+            (
+                "a secret that is none",
+                model(
+                    "{url: 'http://h', model: m, auth: {entra: {tenant: t, client_id: c, client_secret: abc}}}",
+                    "{chat: a}",
+                ),
+            ),
+            (
+                "a token over plain text",
+                model(
+                    "{url: 'http://h', model: m, auth: {entra: {tenant: t, client_id: c, client_secret: '${env:S}', authority: 'http://login.test'}}}",
+                    "{chat: a}",
+                ),
+            ),
             ("a way in that says nothing", model("{url: 'http://h', model: m, auth: {}}", "{chat: a}")),
             ("a key in the plan", model("{url: 'http://h', model: m, auth: {api_key: abc}}", "{chat: a}")),
             ("goodput of something else", asked("{chat: a, goodput: [ttfb < 1s]}")),
