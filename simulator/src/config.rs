@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::model::ModelParams;
+use crate::quota::QuotaAlgorithm;
 
 /// A whole simulated cloud.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -61,6 +62,18 @@ pub struct DeploymentConfig {
     /// Token quota per minute, judged like Azure does: prompt plus `max_tokens`.
     #[serde(default = "ample_tokens")]
     pub tokens_per_min: u64,
+    /// How both are judged.
+    #[serde(default)]
+    pub quota_algorithm: QuotaAlgorithm,
+    /// What a token bucket holds, in seconds of its limit.
+    #[serde(default = "a_minute")]
+    pub quota_burst_s: f64,
+    /// Requests are judged on slices of 1 or 10 seconds, too, as Azure may; 0: they are not.
+    #[serde(default)]
+    pub requests_slice_s: u64,
+    /// Provisioned throughput in place of both quotas: a leaky bucket that drains so many tokens a minute.
+    #[serde(default)]
+    pub ptu_tokens_per_min: Option<u64>,
     /// Median answer length, where the request sets no lower limit.
     #[serde(default = "usual_p50")]
     pub completion_tokens_p50: f64,
@@ -129,6 +142,9 @@ fn ample_requests() -> u64 {
 fn ample_tokens() -> u64 {
     1_000_000_000
 }
+fn a_minute() -> f64 {
+    60.0
+}
 fn usual_p50() -> f64 {
     80.0
 }
@@ -174,6 +190,10 @@ impl DeploymentConfig {
             name: name.to_owned(),
             requests_per_min: ample_requests(),
             tokens_per_min: ample_tokens(),
+            quota_algorithm: QuotaAlgorithm::default(),
+            quota_burst_s: a_minute(),
+            requests_slice_s: 0,
+            ptu_tokens_per_min: None,
             completion_tokens_p50: usual_p50(),
             completion_tokens_p99: usual_p99(),
             reasoning_tokens_p50: 0.0,
@@ -287,6 +307,12 @@ impl Problems {
             self.unless((1.0..=1e6).contains(&p50), format!("{at}.completion_tokens_p50"), "write 1 to 1000000");
             let in_order = (p50..=1e6).contains(&deployment.completion_tokens_p99);
             self.unless(in_order, format!("{at}.completion_tokens_p99"), "must be from p50 to 1000000");
+            let slice = matches!(deployment.requests_slice_s, 0 | 1 | 10);
+            self.unless(slice, format!("{at}.requests_slice_s"), "write 1 or 10 seconds, or 0 for none");
+            let burst = (0.001..=3_600.0).contains(&deployment.quota_burst_s);
+            self.unless(burst, format!("{at}.quota_burst_s"), "write seconds from 0.001 to 3600");
+            let drains = deployment.ptu_tokens_per_min != Some(0);
+            self.unless(drains, format!("{at}.ptu_tokens_per_min"), "must be at least 1");
             for (field, tokens) in [
                 ("reasoning_tokens_p50", deployment.reasoning_tokens_p50),
                 ("reasoning_tokens_p99", deployment.reasoning_tokens_p99),

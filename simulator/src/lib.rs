@@ -34,6 +34,7 @@ mod region;
 mod simulator;
 
 pub use config::{Config, ConfigError, DeploymentConfig, Problem, ReasoningField, RegionConfig};
-pub use llm::{DeploymentTruth, Dialect, LineEnd, StreamTruth, TokenTruth};
+pub use llm::{AdmissionTruth, DeploymentTruth, Dialect, LineEnd, PeakTruth, StreamTruth, TokenTruth};
+pub use quota::QuotaAlgorithm;
 pub use simulator::{RegionAddress, Simulator, StartError};
 pub use truth::{LatencyTruth, PathTruth, RegionTruth, Truth};

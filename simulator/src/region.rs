@@ -70,7 +70,7 @@ impl Region {
 
     pub(crate) fn truth(&self) -> RegionTruth {
         let deployments = self.deployments.iter();
-        let deployments = deployments.map(|deployment| (deployment.config.name.clone(), deployment.books.truth()));
+        let deployments = deployments.map(|deployment| (deployment.config.name.clone(), deployment.truth()));
         RegionTruth { deployments: deployments.collect(), ..self.ledger.truth() }
     }
 
@@ -78,7 +78,7 @@ impl Region {
     pub(crate) fn reset(&self) {
         self.ledger.reset();
         for deployment in &self.deployments {
-            deployment.books.reset();
+            deployment.reset();
         }
     }
 

@@ -7,7 +7,8 @@ use std::time::Instant;
 
 use squall_common::histogram::Latencies;
 
-use super::truth::{DeploymentTruth, StreamTruth, TokenTruth};
+use super::admission::Admission;
+use super::truth::{AdmissionTruth, DeploymentTruth, StreamTruth, TokenTruth};
 use crate::truth::{LatencyTruth, Leaving};
 
 /// The counters of one deployment.
@@ -40,6 +41,8 @@ pub(crate) struct Account {
     meter: Arc<Meter>,
     is_stream: bool,
     is_open: bool,
+    /// Where what was estimated is settled.
+    settles: Option<(Arc<Admission>, u64)>,
 }
 
 /// What one answer has given so far.
@@ -80,7 +83,7 @@ impl Books {
         counts.started += u64::from(is_stream);
         let meter =
             Meter { books: self.clone(), generation: counts.generation, head_received, state: Mutex::default() };
-        Account { meter: Arc::new(meter), is_stream, is_open: true }
+        Account { meter: Arc::new(meter), is_stream, is_open: true, settles: None }
     }
 
     /// Zeroes everything; answers under way are forgotten.
@@ -89,10 +92,12 @@ impl Books {
         *counts = Counts { generation: counts.generation + 1, ..Counts::default() };
     }
 
+    /// All but what was let in, which its [`Admission`] tells.
     pub(crate) fn truth(&self) -> DeploymentTruth {
         let counts = self.counts();
         let ended = counts.completed + counts.failed + counts.aborted_by_client + counts.cut_by_fault;
         DeploymentTruth {
+            admission: AdmissionTruth::default(),
             whole_answers: counts.whole_answers,
             streams: StreamTruth {
                 started: counts.started,
@@ -117,6 +122,11 @@ impl Account {
         &self.meter
     }
 
+    /// Once complete, `estimated` tokens become what was used.
+    pub(crate) fn settle_with(&mut self, admission: Arc<Admission>, estimated: u64) {
+        self.settles = Some((admission, estimated));
+    }
+
     /// Closes it, with the request it belongs to.
     pub(crate) fn leave(mut self, leaving: Leaving) {
         self.close(leaving);
@@ -130,6 +140,9 @@ impl Account {
             let state = self.meter.state();
             (state.usage, state.has_failed)
         };
+        if let (Some((admission, estimated)), Leaving::Completed { .. }, false) = (&self.settles, leaving, has_failed) {
+            admission.settle(*estimated, usage.prompt - usage.cached + usage.output);
+        }
         let mut counts = self.meter.books.counts();
         if counts.generation != self.meter.generation {
             return;
