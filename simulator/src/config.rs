@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::identity::IdentityConfig;
 use crate::model::ModelParams;
 use crate::quota::QuotaAlgorithm;
 
@@ -22,6 +23,8 @@ pub struct Config {
     pub admin_port: u16,
     /// Names every random draw: answer lengths, latencies, which request a fault hits.
     pub seed: u64,
+    /// A tenant that issues tokens, on the admin address.
+    pub identity: Option<IdentityConfig>,
 }
 
 /// One region: an address of its own, and the deployments behind it.
@@ -62,6 +65,9 @@ pub struct DeploymentConfig {
     /// Token quota per minute, judged like Azure does: prompt plus `max_tokens`.
     #[serde(default = "ample_tokens")]
     pub tokens_per_min: u64,
+    /// When set, requests must carry a token of the tenant's for this audience; keys are not taken.
+    #[serde(default)]
+    pub bearer_audience: Option<String>,
     /// How both are judged.
     #[serde(default)]
     pub quota_algorithm: QuotaAlgorithm,
@@ -164,6 +170,7 @@ impl Default for Config {
             regions: ["azure/eastus", "azure/westeurope", "aws/us-west-2"].map(RegionConfig::named).into(),
             admin_port: 0,
             seed: 1,
+            identity: None,
         }
     }
 }
@@ -190,6 +197,7 @@ impl DeploymentConfig {
             name: name.to_owned(),
             requests_per_min: ample_requests(),
             tokens_per_min: ample_tokens(),
+            bearer_audience: None,
             quota_algorithm: QuotaAlgorithm::default(),
             quota_burst_s: a_minute(),
             requests_slice_s: 0,
@@ -262,6 +270,16 @@ impl Config {
             problems.model(&format!("{at}.model"), &region.model);
             problems.deployments(&at, &region.deployments);
         }
+        for (field, advice) in self.identity.iter().flat_map(IdentityConfig::problems) {
+            problems.unless(false, field, advice);
+        }
+        let mut deployments = self.regions.iter().flat_map(|region| &region.deployments);
+        let is_asked = deployments.any(|deployment| deployment.bearer_audience.is_some());
+        problems.unless(
+            self.identity.is_some() || !is_asked,
+            "identity",
+            "a deployment has bearer_audience, so say who issues tokens",
+        );
         if problems.0.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(problems.0)) }
     }
 }

@@ -9,6 +9,7 @@ use squall_common::histogram::Latencies;
 
 use super::admission::Admission;
 use super::truth::{AdmissionTruth, DeploymentTruth, StreamTruth, TokenTruth};
+use crate::identity::{Bearer, BearerTruth};
 use crate::truth::{LatencyTruth, Leaving};
 
 /// The counters of one deployment.
@@ -21,6 +22,7 @@ pub(crate) struct Books {
 struct Counts {
     /// An answer begun before a reset must not count after it.
     generation: u64,
+    bearer: BearerTruth,
     whole_answers: u64,
     started: u64,
     completed: u64,
@@ -77,6 +79,11 @@ impl Books {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A request carried such a token.
+    pub(crate) fn note(&self, bearer: Bearer) {
+        self.counts().bearer.note(bearer);
+    }
+
     /// Opens the account of an answer whose request head came at `head_received`.
     pub(crate) fn open(self: &Arc<Self>, head_received: Instant, is_stream: bool) -> Account {
         let mut counts = self.counts();
@@ -98,6 +105,7 @@ impl Books {
         let ended = counts.completed + counts.failed + counts.aborted_by_client + counts.cut_by_fault;
         DeploymentTruth {
             admission: AdmissionTruth::default(),
+            bearer: counts.bearer,
             whole_answers: counts.whole_answers,
             streams: StreamTruth {
                 started: counts.started,

@@ -20,8 +20,8 @@ use super::{chat, completions, embeddings, responses};
 use crate::azure;
 use crate::body::{Answer, Payload};
 use crate::engine::{Produced, Ticket};
+use crate::identity::Bearer;
 use crate::model::Work;
-use crate::region::Region;
 use crate::service::Call;
 
 /// A refusal is boxed: it is rare, and larger than what it stands beside.
@@ -29,7 +29,7 @@ type Refused = Box<Answer>;
 
 /// The models there are, as OpenAI lists them.
 pub(crate) fn models(call: &Call<'_>) -> Answer {
-    if !is_authorized(call) {
+    if !has_key(call) {
         return azure::unauthorized();
     }
     let models =
@@ -47,11 +47,17 @@ pub(crate) async fn complete(mut call: Call<'_>, api: Api) -> Answer {
 }
 
 async fn admitted(mut call: Call<'_>, api: Api, id: &str) -> Result<Answer, Refused> {
-    if !is_authorized(&call) {
-        return Err(azure::unauthorized().into());
-    }
-    let ask = Ask::parse(api, &call.body)?;
-    let deployment = deployment(call.region, call.part, &ask)?;
+    let ask = Ask::parse(api, &call.body);
+    let name = call.part.or(ask.as_ref().ok().and_then(|ask| ask.model.as_deref()));
+    let named = call.region.deployments.iter().find(|deployment| Some(deployment.config.name.as_str()) == name);
+    authorize(&call, named)?;
+    let is_named = name.is_some();
+    let ask = ask?;
+    let deployment = match named {
+        Some(deployment) => deployment,
+        None if is_named => return Err(azure::no_deployment().into()),
+        None => return Err(azure::invalid("you must provide a model parameter", Some("model")).into()),
+    };
     let drafts = drafts(&mut call, &ask, deployment);
     let estimated = estimate(&ask, &drafts);
     let admission = &deployment.admission;
@@ -190,19 +196,28 @@ fn with_service_headers(answer: Answer, took: Duration, deployment: &str) -> Ans
         .with("openai-processing-ms", &took_ms)
 }
 
-fn is_authorized(call: &Call<'_>) -> bool {
-    let Some(key) = call.region.config.api_key.as_deref() else { return true };
-    let header = |name| call.head.headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
-    header("api-key") == Some(key)
-        || header("authorization").and_then(|value| value.strip_prefix("Bearer ")).is_some_and(|token| token == key)
+/// A token where the deployment wants one, otherwise the region's key, if it has one.
+fn authorize(call: &Call<'_>, deployment: Option<&Deployment>) -> Result<(), Refused> {
+    let wanted = deployment.and_then(|found| found.config.bearer_audience.as_deref().map(|audience| (found, audience)));
+    let (Some((deployment, audience)), Some(identity)) = (wanted, &call.region.identity) else {
+        return if has_key(call) { Ok(()) } else { Err(azure::unauthorized().into()) };
+    };
+    let bearer = identity.judge(bearer(call), audience);
+    deployment.books.note(bearer);
+    if bearer == Bearer::Valid { Ok(()) } else { Err(azure::bad_token(audience).into()) }
 }
 
-fn deployment<'a>(region: &'a Region, part: Option<&str>, ask: &Ask) -> Result<&'a Deployment, Refused> {
-    let Some(name) = part.or(ask.model.as_deref()) else {
-        return Err(azure::invalid("you must provide a model parameter", Some("model")).into());
-    };
-    let found = region.deployments.iter().find(|deployment| deployment.config.name == name);
-    found.ok_or_else(|| azure::no_deployment().into())
+fn has_key(call: &Call<'_>) -> bool {
+    let Some(key) = call.region.config.api_key.as_deref() else { return true };
+    header(call, "api-key") == Some(key) || bearer(call) == Some(key)
+}
+
+fn bearer<'a>(call: &'a Call<'_>) -> Option<&'a str> {
+    header(call, "authorization").and_then(|value| value.strip_prefix("Bearer "))
+}
+
+fn header<'a>(call: &'a Call<'_>, name: &str) -> Option<&'a str> {
+    call.head.headers.get(name).and_then(|value| value.to_str().ok())
 }
 
 /// As Azure does: the prompt, and what may be produced, not what will be.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::identity::BearerTruth;
 use crate::truth::LatencyTruth;
 
 /// What one deployment of one region served.
@@ -9,6 +10,8 @@ use crate::truth::LatencyTruth;
 pub struct DeploymentTruth {
     /// What came, and what was let in.
     pub admission: AdmissionTruth,
+    /// By the tokens they carried, where the deployment wants one.
+    pub bearer: BearerTruth,
     /// Answers that were not streamed, completed with status 200.
     pub whole_answers: u64,
     /// Streamed answers.
