@@ -17,6 +17,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use crate::faults::{Fault, FaultBook};
+use crate::identity::{Identity, is_ours};
 use crate::query::Query;
 use crate::region::Region;
 use crate::truth::Truth;
@@ -28,19 +29,21 @@ const LISTENER_PATIENCE: Duration = Duration::from_secs(2);
 /// Switches faults and reads the truth of all regions.
 pub(crate) struct Admin {
     regions: Vec<Arc<Region>>,
+    identity: Option<Arc<Identity>>,
     faults: Mutex<FaultBook>,
     changed: Notify,
     start: Instant,
 }
 
 impl Admin {
-    pub(crate) fn new(regions: Vec<Arc<Region>>) -> Arc<Self> {
-        Arc::new(Self { regions, faults: Mutex::default(), changed: Notify::new(), start: Instant::now() })
+    pub(crate) fn new(regions: Vec<Arc<Region>>, identity: Option<Arc<Identity>>) -> Arc<Self> {
+        Arc::new(Self { regions, identity, faults: Mutex::default(), changed: Notify::new(), start: Instant::now() })
     }
 
     pub(crate) fn truth(&self) -> Truth {
         let regions = self.regions.iter().map(|region| (region.config.name.clone(), region.truth()));
-        Truth { regions: regions.collect() }
+        let identity = self.identity.as_ref().map(|identity| identity.truth());
+        Truth { regions: regions.collect(), identity }
     }
 
     fn faults(&self) -> MutexGuard<'_, FaultBook> {
@@ -133,6 +136,9 @@ impl Admin {
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
         let (head, body) = request.into_parts();
         let path = head.uri.path();
+        if let Some(identity) = self.identity.as_ref().filter(|_| is_ours(path)) {
+            return Ok(tenants_answer(identity, &head.method, path, body).await);
+        }
         let answered = match (&head.method, path) {
             (&Method::GET, "/healthz") => Ok(json!({"status": "ok"})),
             (&Method::GET, "/admin/regions") => Ok(self.regions_json()),
@@ -142,20 +148,29 @@ impl Admin {
             (&Method::POST, "/admin/faults") => self.switch_on(body).await,
             (&Method::DELETE, "/admin/faults") => self.switch_off(Query::of(&head.uri).text("region")).await,
             (&Method::DELETE, path) if path.starts_with("/admin/faults/") => self.switch_off_one(path).await,
+            (&Method::POST, "/admin/identity") => self.change_identity(body).await,
+            (&Method::POST, "/admin/identity/revoke") => self.tenant().map(|identity| identity.revoke()),
             _ => Err((StatusCode::NOT_FOUND, "no such endpoint; see docs/simulator.md".to_owned())),
         };
         let (status, value) = answered
             .map_or_else(|(status, problem)| (status, json!({"error": problem})), |value| (StatusCode::OK, value));
-        let mut response = Response::new(Full::new(Bytes::from(format!("{value}\n"))));
-        *response.status_mut() = status;
-        response.headers_mut().insert(header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
-        Ok(response)
+        Ok(in_json(status, &value))
+    }
+
+    fn tenant(&self) -> Result<&Arc<Identity>, (StatusCode, String)> {
+        let none = || (StatusCode::NOT_FOUND, "the configuration has no identity".to_owned());
+        self.identity.as_ref().ok_or_else(none)
+    }
+
+    async fn change_identity(&self, body: Incoming) -> Result<Value, (StatusCode, String)> {
+        let identity = self.tenant()?;
+        let body = read(body).await?;
+        identity.change(&body).map_err(|problem| (StatusCode::BAD_REQUEST, problem))
     }
 
     async fn switch_on(&self, body: Incoming) -> Result<Value, (StatusCode, String)> {
         let refused = |problem: String| (StatusCode::BAD_REQUEST, problem);
-        let body = Limited::new(body, MAX_REQUEST_BYTES).collect().await;
-        let body = body.map_err(|cause| refused(format!("the body can't be read: {cause}")))?.to_bytes();
+        let body = read(body).await?;
         let fault: Fault = serde_json::from_slice(&body).map_err(|cause| refused(cause.to_string()))?;
         if let Some(problem) = fault.problem() {
             return Err(refused(problem));
@@ -202,6 +217,9 @@ impl Admin {
         for region in &self.regions {
             region.reset();
         }
+        if let Some(identity) = &self.identity {
+            identity.reset();
+        }
         json!({"status": "reset"})
     }
 
@@ -220,4 +238,30 @@ impl Admin {
         });
         json!({"regions": regions.collect::<Vec<_>>()})
     }
+}
+
+async fn read(body: Incoming) -> Result<Bytes, (StatusCode, String)> {
+    let body = Limited::new(body, MAX_REQUEST_BYTES).collect().await;
+    body.map(|body| body.to_bytes())
+        .map_err(|cause| (StatusCode::BAD_REQUEST, format!("the body can't be read: {cause}")))
+}
+
+fn in_json(status: StatusCode, value: &Value) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(format!("{value}\n"))));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+    response
+}
+
+async fn tenants_answer(identity: &Identity, method: &Method, path: &str, body: Incoming) -> Response<Full<Bytes>> {
+    let wanted = if path.ends_with("/token") { Method::POST } else { Method::GET };
+    if *method != wanted {
+        let problem = format!("{path} takes {wanted}");
+        return in_json(StatusCode::METHOD_NOT_ALLOWED, &json!({"error": problem}));
+    }
+    let (status, value) = match read(body).await {
+        Ok(body) => identity.answer(path, &body).await,
+        Err((status, problem)) => (status, json!({"error": problem})),
+    };
+    in_json(status, &value)
 }

@@ -49,6 +49,12 @@ pub(crate) fn unauthorized() -> Answer {
     error(StatusCode::UNAUTHORIZED, "401", message)
 }
 
+/// The deployment wants a token, and got none that counts.
+pub(crate) fn bad_token(audience: &str) -> Answer {
+    let message = format!("Access token is missing, invalid, audience is incorrect ({audience}), or have expired.");
+    error(StatusCode::UNAUTHORIZED, "Unauthorized", &message).with("www-authenticate", "Bearer error=\"invalid_token\"")
+}
+
 pub(crate) fn no_deployment() -> Answer {
     let message = "The API deployment for this resource does not exist. If you created the deployment within the last \
                    5 minutes, please wait a moment and try again.";

@@ -9,7 +9,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::identity::IdentityConfig;
 use crate::model::ModelParams;
+use crate::quota::QuotaAlgorithm;
 
 /// A whole simulated cloud.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,6 +23,8 @@ pub struct Config {
     pub admin_port: u16,
     /// Names every random draw: answer lengths, latencies, which request a fault hits.
     pub seed: u64,
+    /// A tenant that issues tokens, on the admin address.
+    pub identity: Option<IdentityConfig>,
 }
 
 /// One region: an address of its own, and the deployments behind it.
@@ -61,6 +65,21 @@ pub struct DeploymentConfig {
     /// Token quota per minute, judged like Azure does: prompt plus `max_tokens`.
     #[serde(default = "ample_tokens")]
     pub tokens_per_min: u64,
+    /// When set, requests must carry a token of the tenant's for this audience; keys are not taken.
+    #[serde(default)]
+    pub bearer_audience: Option<String>,
+    /// How both are judged.
+    #[serde(default)]
+    pub quota_algorithm: QuotaAlgorithm,
+    /// What a token bucket holds, in seconds of its limit.
+    #[serde(default = "a_minute")]
+    pub quota_burst_s: f64,
+    /// Requests are judged on slices of 1 or 10 seconds, too, as Azure may; 0: they are not.
+    #[serde(default)]
+    pub requests_slice_s: u64,
+    /// Provisioned throughput in place of both quotas: a leaky bucket that drains so many tokens a minute.
+    #[serde(default)]
+    pub ptu_tokens_per_min: Option<u64>,
     /// Median answer length, where the request sets no lower limit.
     #[serde(default = "usual_p50")]
     pub completion_tokens_p50: f64,
@@ -129,6 +148,9 @@ fn ample_requests() -> u64 {
 fn ample_tokens() -> u64 {
     1_000_000_000
 }
+fn a_minute() -> f64 {
+    60.0
+}
 fn usual_p50() -> f64 {
     80.0
 }
@@ -148,6 +170,7 @@ impl Default for Config {
             regions: ["azure/eastus", "azure/westeurope", "aws/us-west-2"].map(RegionConfig::named).into(),
             admin_port: 0,
             seed: 1,
+            identity: None,
         }
     }
 }
@@ -174,6 +197,11 @@ impl DeploymentConfig {
             name: name.to_owned(),
             requests_per_min: ample_requests(),
             tokens_per_min: ample_tokens(),
+            bearer_audience: None,
+            quota_algorithm: QuotaAlgorithm::default(),
+            quota_burst_s: a_minute(),
+            requests_slice_s: 0,
+            ptu_tokens_per_min: None,
             completion_tokens_p50: usual_p50(),
             completion_tokens_p99: usual_p99(),
             reasoning_tokens_p50: 0.0,
@@ -242,6 +270,16 @@ impl Config {
             problems.model(&format!("{at}.model"), &region.model);
             problems.deployments(&at, &region.deployments);
         }
+        for (field, advice) in self.identity.iter().flat_map(IdentityConfig::problems) {
+            problems.unless(false, field, advice);
+        }
+        let mut deployments = self.regions.iter().flat_map(|region| &region.deployments);
+        let is_asked = deployments.any(|deployment| deployment.bearer_audience.is_some());
+        problems.unless(
+            self.identity.is_some() || !is_asked,
+            "identity",
+            "a deployment has bearer_audience, so say who issues tokens",
+        );
         if problems.0.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(problems.0)) }
     }
 }
@@ -287,6 +325,12 @@ impl Problems {
             self.unless((1.0..=1e6).contains(&p50), format!("{at}.completion_tokens_p50"), "write 1 to 1000000");
             let in_order = (p50..=1e6).contains(&deployment.completion_tokens_p99);
             self.unless(in_order, format!("{at}.completion_tokens_p99"), "must be from p50 to 1000000");
+            let slice = matches!(deployment.requests_slice_s, 0 | 1 | 10);
+            self.unless(slice, format!("{at}.requests_slice_s"), "write 1 or 10 seconds, or 0 for none");
+            let burst = (0.001..=3_600.0).contains(&deployment.quota_burst_s);
+            self.unless(burst, format!("{at}.quota_burst_s"), "write seconds from 0.001 to 3600");
+            let drains = deployment.ptu_tokens_per_min != Some(0);
+            self.unless(drains, format!("{at}.ptu_tokens_per_min"), "must be at least 1");
             for (field, tokens) in [
                 ("reasoning_tokens_p50", deployment.reasoning_tokens_p50),
                 ("reasoning_tokens_p99", deployment.reasoning_tokens_p99),

@@ -17,6 +17,7 @@ mod quota;
 mod routes;
 mod truth;
 
+mod identity;
 mod llm;
 
 mod connection;
@@ -34,6 +35,8 @@ mod region;
 mod simulator;
 
 pub use config::{Config, ConfigError, DeploymentConfig, Problem, ReasoningField, RegionConfig};
-pub use llm::{DeploymentTruth, Dialect, LineEnd, StreamTruth, TokenTruth};
+pub use identity::{BearerTruth, ClientConfig, IdentityConfig, IdentityTruth};
+pub use llm::{AdmissionTruth, DeploymentTruth, Dialect, LineEnd, PeakTruth, StreamTruth, TokenTruth};
+pub use quota::QuotaAlgorithm;
 pub use simulator::{RegionAddress, Simulator, StartError};
 pub use truth::{LatencyTruth, PathTruth, RegionTruth, Truth};

@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use crate::config::RegionConfig;
 use crate::connection::{Connection, Socket};
 use crate::faults::Effect;
+use crate::identity::Identity;
 use crate::llm::deployment::Deployment;
 use crate::service;
 use crate::truth::{Ledger, RegionTruth};
@@ -41,12 +42,20 @@ pub(crate) struct Region {
     pub(crate) effect: watch::Sender<Effect>,
     /// Whether the region's listener is open, as the accept loop last left it.
     pub(crate) listening: watch::Sender<bool>,
+    /// Who issues the tokens some deployments want.
+    pub(crate) identity: Option<Arc<Identity>>,
     cut: Arc<AtomicBool>,
     draws: AtomicU64,
 }
 
 impl Region {
-    pub(crate) fn new(config: RegionConfig, address: SocketAddr, seed: u64, waiter: Waiter) -> Arc<Self> {
+    pub(crate) fn new(
+        config: RegionConfig,
+        address: SocketAddr,
+        seed: u64,
+        waiter: Waiter,
+        identity: Option<Arc<Identity>>,
+    ) -> Arc<Self> {
         let deployments = config.deployments.iter().map(|deployment| Deployment::new(deployment, &config)).collect();
         Arc::new(Self {
             deployments,
@@ -58,6 +67,7 @@ impl Region {
             ledger: Arc::default(),
             effect: watch::Sender::new(Effect::default()),
             listening: watch::Sender::new(true),
+            identity,
             cut: Arc::default(),
             draws: AtomicU64::new(0),
         })
@@ -70,7 +80,7 @@ impl Region {
 
     pub(crate) fn truth(&self) -> RegionTruth {
         let deployments = self.deployments.iter();
-        let deployments = deployments.map(|deployment| (deployment.config.name.clone(), deployment.books.truth()));
+        let deployments = deployments.map(|deployment| (deployment.config.name.clone(), deployment.truth()));
         RegionTruth { deployments: deployments.collect(), ..self.ledger.truth() }
     }
 
@@ -78,7 +88,7 @@ impl Region {
     pub(crate) fn reset(&self) {
         self.ledger.reset();
         for deployment in &self.deployments {
-            deployment.books.reset();
+            deployment.reset();
         }
     }
 

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::admin::Admin;
 use crate::config::{Config, ConfigError};
+use crate::identity::Identity;
 use crate::region::{Region, listen};
 use crate::truth::Truth;
 use crate::wait::Waiter;
@@ -77,10 +78,11 @@ impl Simulator {
         let stop = watch::Sender::new(false);
         let (mut servers, mut helpers) = (JoinSet::new(), JoinSet::new());
         helpers.spawn(driver);
+        let identity = config.identity.map(|identity| Arc::new(Identity::new(identity)));
         let mut regions = Vec::new();
         for (index, (region, (listener, address))) in config.regions.into_iter().zip(listeners).enumerate() {
             let seed = squall_common::random::mix(config.seed, &[index as u64]);
-            let region = Region::new(region, address, seed, waiter.clone());
+            let region = Region::new(region, address, seed, waiter.clone(), identity.clone());
             for deployment in &region.deployments {
                 helpers.spawn(deployment.engine.clone().run(waiter.clone()));
             }
@@ -89,7 +91,7 @@ impl Simulator {
         }
         let addresses = regions.iter().map(|region| address_of(region)).collect();
         let deployments = deployments_of(&regions);
-        let admin = Admin::new(regions);
+        let admin = Admin::new(regions, identity);
         servers.spawn(admin.clone().serve(admin_listener, stop.subscribe()));
         helpers.spawn(admin.clone().end_faults());
         Ok(Self { admin, admin_address, regions: addresses, deployments, stop, servers, helpers })
@@ -149,7 +151,8 @@ plain
 ";
 
 const ADMIN_ENDPOINTS: &str = "  GET /healthz  GET /admin/regions  GET /admin/truth  POST /admin/reset
-  GET, POST, DELETE /admin/faults
+  GET, POST, DELETE /admin/faults  POST /admin/identity[/revoke]
+  POST /{tenant}/oauth2/v2.0/token  GET /{tenant}/discovery/v2.0/keys
 ";
 
 fn shortened(names: &[String]) -> String {

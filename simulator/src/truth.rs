@@ -14,6 +14,7 @@ use hdrhistogram::serialization::{Serializer as _, V2DeflateSerializer};
 use serde::{Deserialize, Serialize};
 use squall_common::histogram::Latencies;
 
+use crate::identity::IdentityTruth;
 use crate::llm::DeploymentTruth;
 use crate::routes::PathClass;
 
@@ -22,6 +23,8 @@ use crate::routes::PathClass;
 pub struct Truth {
     /// By region name.
     pub regions: BTreeMap<String, RegionTruth>,
+    /// What the tenant did, if there is one.
+    pub identity: Option<IdentityTruth>,
 }
 
 /// What one region saw.

@@ -7,7 +7,9 @@ use std::time::Instant;
 
 use squall_common::histogram::Latencies;
 
-use super::truth::{DeploymentTruth, StreamTruth, TokenTruth};
+use super::admission::Admission;
+use super::truth::{AdmissionTruth, DeploymentTruth, StreamTruth, TokenTruth};
+use crate::identity::{Bearer, BearerTruth};
 use crate::truth::{LatencyTruth, Leaving};
 
 /// The counters of one deployment.
@@ -20,6 +22,7 @@ pub(crate) struct Books {
 struct Counts {
     /// An answer begun before a reset must not count after it.
     generation: u64,
+    bearer: BearerTruth,
     whole_answers: u64,
     started: u64,
     completed: u64,
@@ -40,6 +43,8 @@ pub(crate) struct Account {
     meter: Arc<Meter>,
     is_stream: bool,
     is_open: bool,
+    /// Where what was estimated is settled.
+    settles: Option<(Arc<Admission>, u64)>,
 }
 
 /// What one answer has given so far.
@@ -74,13 +79,18 @@ impl Books {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A request carried such a token.
+    pub(crate) fn note(&self, bearer: Bearer) {
+        self.counts().bearer.note(bearer);
+    }
+
     /// Opens the account of an answer whose request head came at `head_received`.
     pub(crate) fn open(self: &Arc<Self>, head_received: Instant, is_stream: bool) -> Account {
         let mut counts = self.counts();
         counts.started += u64::from(is_stream);
         let meter =
             Meter { books: self.clone(), generation: counts.generation, head_received, state: Mutex::default() };
-        Account { meter: Arc::new(meter), is_stream, is_open: true }
+        Account { meter: Arc::new(meter), is_stream, is_open: true, settles: None }
     }
 
     /// Zeroes everything; answers under way are forgotten.
@@ -89,10 +99,13 @@ impl Books {
         *counts = Counts { generation: counts.generation + 1, ..Counts::default() };
     }
 
+    /// All but what was let in, which its [`Admission`] tells.
     pub(crate) fn truth(&self) -> DeploymentTruth {
         let counts = self.counts();
         let ended = counts.completed + counts.failed + counts.aborted_by_client + counts.cut_by_fault;
         DeploymentTruth {
+            admission: AdmissionTruth::default(),
+            bearer: counts.bearer,
             whole_answers: counts.whole_answers,
             streams: StreamTruth {
                 started: counts.started,
@@ -117,6 +130,11 @@ impl Account {
         &self.meter
     }
 
+    /// Once complete, `estimated` tokens become what was used.
+    pub(crate) fn settle_with(&mut self, admission: Arc<Admission>, estimated: u64) {
+        self.settles = Some((admission, estimated));
+    }
+
     /// Closes it, with the request it belongs to.
     pub(crate) fn leave(mut self, leaving: Leaving) {
         self.close(leaving);
@@ -130,6 +148,9 @@ impl Account {
             let state = self.meter.state();
             (state.usage, state.has_failed)
         };
+        if let (Some((admission, estimated)), Leaving::Completed { .. }, false) = (&self.settles, leaving, has_failed) {
+            admission.settle(*estimated, usage.prompt - usage.cached + usage.output);
+        }
         let mut counts = self.meter.books.counts();
         if counts.generation != self.meter.generation {
             return;

@@ -1,18 +1,19 @@
-//! One deployment of a region: its model server, its quota and its books.
+//! One deployment of a region: its model server, its gate and its books.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use super::account::Books;
+use super::admission::Admission;
 use super::draft::Lengths;
+use super::truth::DeploymentTruth;
 use crate::config::{DeploymentConfig, RegionConfig};
 use crate::engine::Engine;
-use crate::quota::Quota;
 
 pub(crate) struct Deployment {
     pub(crate) config: DeploymentConfig,
     pub(crate) engine: Arc<Engine>,
     pub(crate) books: Arc<Books>,
-    pub(crate) quota: Mutex<Quota>,
+    pub(crate) admission: Arc<Admission>,
 }
 
 impl Deployment {
@@ -21,9 +22,19 @@ impl Deployment {
         Self {
             engine: Engine::new(model),
             books: Arc::default(),
-            quota: Mutex::new(Quota::new(config.requests_per_min, config.tokens_per_min)),
+            admission: Arc::new(Admission::new(config)),
             config: config.clone(),
         }
+    }
+
+    pub(crate) fn truth(&self) -> DeploymentTruth {
+        DeploymentTruth { admission: self.admission.truth(), ..self.books.truth() }
+    }
+
+    /// Starts the truth again.
+    pub(crate) fn reset(&self) {
+        self.books.reset();
+        self.admission.reset();
     }
 
     pub(crate) fn lengths(&self) -> Lengths {

@@ -6,6 +6,7 @@
 //! [`responses`], [`embeddings`].
 
 pub(crate) mod account;
+pub(crate) mod admission;
 pub(crate) mod ask;
 mod chat;
 mod completions;
@@ -14,6 +15,7 @@ pub(crate) mod dialect;
 mod draft;
 mod embeddings;
 mod events;
+mod peaks;
 mod prompt;
 mod responses;
 pub(crate) mod serve;
@@ -22,4 +24,4 @@ mod stream;
 mod truth;
 
 pub use dialect::{Dialect, LineEnd};
-pub use truth::{DeploymentTruth, StreamTruth, TokenTruth};
+pub use truth::{AdmissionTruth, DeploymentTruth, PeakTruth, StreamTruth, TokenTruth};

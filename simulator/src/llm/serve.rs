@@ -1,7 +1,6 @@
 //! A request of a model: who asks, what for, whether it may; then tokens from
 //! the model server, whole or streamed.
 
-use std::sync::PoisonError;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http::StatusCode;
@@ -9,6 +8,7 @@ use serde_json::{Value, json};
 use squall_common::random::mix;
 
 use super::account::Account;
+use super::admission::{Signal, Throttled};
 use super::ask::{Api, Ask};
 use super::deployment::Deployment;
 use super::dialect::Dialect;
@@ -20,9 +20,8 @@ use super::{chat, completions, embeddings, responses};
 use crate::azure;
 use crate::body::{Answer, Payload};
 use crate::engine::{Produced, Ticket};
+use crate::identity::Bearer;
 use crate::model::Work;
-use crate::quota::Remaining;
-use crate::region::Region;
 use crate::service::Call;
 
 /// A refusal is boxed: it is rare, and larger than what it stands beside.
@@ -30,7 +29,7 @@ type Refused = Box<Answer>;
 
 /// The models there are, as OpenAI lists them.
 pub(crate) fn models(call: &Call<'_>) -> Answer {
-    if !is_authorized(call) {
+    if !has_key(call) {
         return azure::unauthorized();
     }
     let models =
@@ -48,23 +47,33 @@ pub(crate) async fn complete(mut call: Call<'_>, api: Api) -> Answer {
 }
 
 async fn admitted(mut call: Call<'_>, api: Api, id: &str) -> Result<Answer, Refused> {
-    if !is_authorized(&call) {
-        return Err(azure::unauthorized().into());
-    }
-    let ask = Ask::parse(api, &call.body)?;
-    let deployment = deployment(call.region, call.part, &ask)?;
+    let ask = Ask::parse(api, &call.body);
+    let name = call.part.or(ask.as_ref().ok().and_then(|ask| ask.model.as_deref()));
+    let named = call.region.deployments.iter().find(|deployment| Some(deployment.config.name.as_str()) == name);
+    authorize(&call, named)?;
+    let is_named = name.is_some();
+    let ask = ask?;
+    let deployment = match named {
+        Some(deployment) => deployment,
+        None if is_named => return Err(azure::no_deployment().into()),
+        None => return Err(azure::invalid("you must provide a model parameter", Some("model")).into()),
+    };
     let drafts = drafts(&mut call, &ask, deployment);
-    let remaining = take_quota(&call, deployment, &ask, &drafts)?;
+    let estimated = estimate(&ask, &drafts);
+    let admission = &deployment.admission;
+    let signal = admission.admit(call.region.now_us(), estimated).map_err(|refused| throttled(&ask, refused))?;
     let mut ticket = deployment.engine.submit(&works(&ask, &drafts)).map_err(|retry_after| {
+        admission.queue_was_full();
         let message = "The model server's queue is full: the deployment is under high demand.";
-        azure::throttled(message, retry_after.as_micros() as u64)
+        with_signal(azure::throttled(message, retry_after.as_micros() as u64), signal)
     })?;
     let sent = Instant::now();
     let timeout = Duration::from_millis(deployment.config.first_token_timeout_ms);
     let Ok(Some(first)) = tokio::time::timeout(timeout, ticket.next()).await else {
         return Err(azure::timed_out().into());
     };
-    let account = deployment.books.open(call.started, ask.is_stream);
+    let mut account = deployment.books.open(call.started, ask.is_stream);
+    account.settle_with(admission.clone(), estimated);
     let frame = frame(&call, &ask, deployment, drafts, id);
     let mut answer = if ask.is_stream {
         streamed(&mut call, &ask, deployment, frame, ticket, first, &account)
@@ -72,7 +81,7 @@ async fn admitted(mut call: Call<'_>, api: Api, id: &str) -> Result<Answer, Refu
         whole(&ask, frame, ticket, first, &account).await
     };
     answer.account = Some(account);
-    Ok(with_service_headers(answer, remaining, sent.elapsed(), &deployment.config.name))
+    Ok(with_service_headers(with_signal(answer, signal), sent.elapsed(), &deployment.config.name))
 }
 
 /// One for each answer wanted; embeddings want none.
@@ -179,43 +188,67 @@ fn dialect(call: &mut Call<'_>) -> Dialect {
     if is_struck { dialect } else { Dialect::default() }
 }
 
-fn with_service_headers(answer: Answer, remaining: Remaining, took: Duration, deployment: &str) -> Answer {
+fn with_service_headers(answer: Answer, took: Duration, deployment: &str) -> Answer {
     let took_ms = took.as_millis().to_string();
     answer
-        .with("x-ratelimit-remaining-requests", remaining.requests.to_string())
-        .with("x-ratelimit-remaining-tokens", remaining.tokens.to_string())
         .with("x-ms-deployment-name", deployment)
         .with("x-envoy-upstream-service-time", &took_ms)
         .with("openai-processing-ms", &took_ms)
 }
 
-fn is_authorized(call: &Call<'_>) -> bool {
-    let Some(key) = call.region.config.api_key.as_deref() else { return true };
-    let header = |name| call.head.headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
-    header("api-key") == Some(key)
-        || header("authorization").and_then(|value| value.strip_prefix("Bearer ")).is_some_and(|token| token == key)
+/// A token where the deployment wants one, otherwise the region's key, if it has one.
+fn authorize(call: &Call<'_>, deployment: Option<&Deployment>) -> Result<(), Refused> {
+    let wanted = deployment.and_then(|found| found.config.bearer_audience.as_deref().map(|audience| (found, audience)));
+    let (Some((deployment, audience)), Some(identity)) = (wanted, &call.region.identity) else {
+        return if has_key(call) { Ok(()) } else { Err(azure::unauthorized().into()) };
+    };
+    let bearer = identity.judge(bearer(call), audience);
+    deployment.books.note(bearer);
+    if bearer == Bearer::Valid { Ok(()) } else { Err(azure::bad_token(audience).into()) }
 }
 
-fn deployment<'a>(region: &'a Region, part: Option<&str>, ask: &Ask) -> Result<&'a Deployment, Refused> {
-    let Some(name) = part.or(ask.model.as_deref()) else {
-        return Err(azure::invalid("you must provide a model parameter", Some("model")).into());
-    };
-    let found = region.deployments.iter().find(|deployment| deployment.config.name == name);
-    found.ok_or_else(|| azure::no_deployment().into())
+fn has_key(call: &Call<'_>) -> bool {
+    let Some(key) = call.region.config.api_key.as_deref() else { return true };
+    header(call, "api-key") == Some(key) || bearer(call) == Some(key)
+}
+
+fn bearer<'a>(call: &'a Call<'_>) -> Option<&'a str> {
+    header(call, "authorization").and_then(|value| value.strip_prefix("Bearer "))
+}
+
+fn header<'a>(call: &'a Call<'_>, name: &str) -> Option<&'a str> {
+    call.head.headers.get(name).and_then(|value| value.to_str().ok())
 }
 
 /// As Azure does: the prompt, and what may be produced, not what will be.
-fn take_quota(call: &Call<'_>, deployment: &Deployment, ask: &Ask, drafts: &[Draft]) -> Result<Remaining, Refused> {
+fn estimate(ask: &Ask, drafts: &[Draft]) -> u64 {
     let limits = drafts.iter().map(|draft| u64::from(ask.limit.unwrap_or(draft.tokens)));
-    let tokens = u64::from(ask.prompt_tokens()) + limits.sum::<u64>();
-    let mut quota = deployment.quota.lock().unwrap_or_else(PoisonError::into_inner);
-    quota.take(call.region.now_us(), tokens).map_err(|exceeded| {
-        let message = format!(
-            "Requests to the {} Operation under Azure OpenAI API have exceeded {} rate limit of your current OpenAI \
-             S0 pricing tier.",
-            ask.api.operation(),
-            exceeded.limit
-        );
-        azure::throttled(&message, exceeded.retry_after_us).into()
-    })
+    u64::from(ask.prompt_tokens()) + limits.sum::<u64>()
+}
+
+fn throttled(ask: &Ask, throttled: Throttled) -> Refused {
+    let operation = ask.api.operation();
+    let message = match throttled.limit {
+        Some(limit) => format!(
+            "Requests to the {operation} Operation under Azure OpenAI API have exceeded {limit} rate limit of your \
+             current OpenAI S0 pricing tier."
+        ),
+        None => format!("Requests to the {operation} Operation have exceeded the provisioned throughput."),
+    };
+    with_signal(azure::throttled(&message, throttled.retry_after_us), throttled.signal).into()
+}
+
+/// The headers that tell of quota and utilisation; Azure's resets are whole seconds.
+fn with_signal(answer: Answer, signal: Signal) -> Answer {
+    let seconds = |us: u64| us.div_ceil(1_000_000).to_string();
+    match signal {
+        Signal::Quota(standing) => answer
+            .with("x-ratelimit-limit-requests", standing.limit_requests.to_string())
+            .with("x-ratelimit-limit-tokens", standing.limit_tokens.to_string())
+            .with("x-ratelimit-remaining-requests", standing.remaining_requests.to_string())
+            .with("x-ratelimit-remaining-tokens", standing.remaining_tokens.to_string())
+            .with("x-ratelimit-reset-requests", seconds(standing.reset_requests_us))
+            .with("x-ratelimit-reset-tokens", seconds(standing.reset_tokens_us)),
+        Signal::Provisioned(percent) => answer.with("azure-openai-deployment-utilization", format!("{percent:.1}%")),
+    }
 }

@@ -2,11 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::identity::BearerTruth;
 use crate::truth::LatencyTruth;
 
 /// What one deployment of one region served.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct DeploymentTruth {
+    /// What came, and what was let in.
+    pub admission: AdmissionTruth,
+    /// By the tokens they carried, where the deployment wants one.
+    pub bearer: BearerTruth,
     /// Answers that were not streamed, completed with status 200.
     pub whole_answers: u64,
     /// Streamed answers.
@@ -44,6 +49,47 @@ pub struct StreamTruth {
     /// From one output chunk to the next of the same stream, one value each; chunks
     /// handed over together are 0 apart, which the histogram keeps as 1 µs.
     pub gap: LatencyTruth,
+}
+
+/// Requests with a deployment and a body that can be, by what the deployment's gate said.
+/// Tokens are estimates: the prompt, and what may be produced.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct AdmissionTruth {
+    /// Let in by quota or provisioned throughput.
+    pub admitted: u64,
+    /// Their tokens.
+    pub admitted_tokens: u64,
+    /// 429: too many requests.
+    pub throttled_by_requests: u64,
+    /// 429: too many tokens.
+    pub throttled_by_tokens: u64,
+    /// 429: provisioned throughput at 100 %.
+    pub throttled_by_utilization: u64,
+    /// 429: let in, but the model server's queue was full.
+    pub throttled_by_queue: u64,
+    /// The highest utilisation of provisioned throughput at an arrival, in percent.
+    pub utilization_percent_max: f64,
+    /// Of all that came, throttled or not.
+    pub offered_peak: PeakTruth,
+    /// Of what was let in.
+    pub admitted_peak: PeakTruth,
+}
+
+/// The largest use of any window of these lengths, wherever it began (to the millisecond).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeakTruth {
+    /// Requests in a second.
+    pub requests_in_1_s: u64,
+    /// Requests in ten seconds.
+    pub requests_in_10_s: u64,
+    /// Requests in a minute.
+    pub requests_in_60_s: u64,
+    /// Tokens in a second.
+    pub tokens_in_1_s: u64,
+    /// Tokens in ten seconds.
+    pub tokens_in_10_s: u64,
+    /// Tokens in a minute.
+    pub tokens_in_60_s: u64,
 }
 
 /// Tokens by kind, as `usage` reports them.
