@@ -22,12 +22,17 @@ pub struct Simulator {
 impl Simulator {
     /// Serves these regions on free ports.
     pub fn start(regions: &[&str]) -> Self {
+        Self::start_as(regions, "", "")
+    }
+
+    /// The same with more in its configuration: lines of its own, and fields of every region.
+    pub fn start_as(regions: &[&str], lines: &str, of_regions: &str) -> Self {
         let dir = TempDir::with_prefix("squall-simulator-").expect("a temporary directory");
         let admin_port = ports::free();
         let regions: Vec<(String, u16)> = regions.iter().map(|name| ((*name).to_owned(), ports::free())).collect();
-        let mut config = format!("admin_port: {admin_port}\nregions:\n");
+        let mut config = format!("{lines}\nadmin_port: {admin_port}\nregions:\n");
         for (name, port) in &regions {
-            let _ = writeln!(config, "  - {{name: {name}, port: {port}}}");
+            let _ = writeln!(config, "  - {{name: {name}, port: {port}, {of_regions}}}");
         }
         std::fs::write(dir.path().join("cloud.yaml"), config).expect("cloud.yaml");
         let mut command = Command::new(binaries::built("squall"));
@@ -44,13 +49,29 @@ impl Simulator {
         format!("http://127.0.0.1:{port}")
     }
 
+    /// The base URL of the admin server.
+    pub fn admin_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.admin_port)
+    }
+
+    /// Tells the admin server something.
+    pub fn tell(&self, path: &str, body: &str) {
+        let head = format!("POST {path} HTTP/1.1\r\ncontent-length: {}", body.len());
+        exchange(self.admin_port, &head, body);
+    }
+
     /// What the simulator saw, once nothing is in flight.
     pub fn truth(&self) -> Summary {
         wait::until("nothing to be in flight at the simulator", secs(10), || {
-            let truth = Summary::from_json(&get(self.admin_port, "/admin/truth"));
+            let truth = self.truth_now();
             let idle = |(name, _): &(String, u16)| truth.part("regions", name).count("total.in_flight") == 0;
             self.regions.iter().all(idle).then_some(truth)
         })
+    }
+
+    /// What the simulator saw so far, whatever is in flight.
+    pub fn truth_now(&self) -> Summary {
+        Summary::from_json(&get(self.admin_port, "/admin/truth"))
     }
 
     /// What one region saw in all.
@@ -61,12 +82,17 @@ impl Simulator {
 
 /// The body of a 200 to a GET.
 fn get(port: u16, path: &str) -> String {
+    exchange(port, &format!("GET {path} HTTP/1.1"), "")
+}
+
+/// The body of a success.
+fn exchange(port: u16, head: &str, body: &str) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("the admin server listens");
     stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n").expect("a request");
+    write!(stream, "{head}\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n{body}").expect("a request");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("an answer");
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
-    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    assert!(head.starts_with("HTTP/1.1 20"), "{head}");
     body.to_owned()
 }

@@ -14,4 +14,5 @@ mod results;
 mod schedules;
 mod stall;
 mod tls;
+mod tokens;
 mod truth;
