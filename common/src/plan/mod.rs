@@ -8,6 +8,7 @@ pub mod file;
 mod fleet;
 pub mod limits;
 mod load;
+pub mod prompts;
 mod scenario;
 mod slo;
 mod target;
