@@ -39,6 +39,7 @@ pub struct Plan {
     pub tags: Vec<(String, String)>,
     pub targets: Vec<Target>,
     pub feeders: Vec<Feeder>,
+    pub prompts: Vec<prompts::Prompts>,
     /// Named values that steps extract; [`VarId`] indexes this list.
     pub variables: Vec<String>,
     /// References only, resolved on the agent; [`SecretId`] indexes this list.
