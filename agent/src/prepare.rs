@@ -7,11 +7,12 @@ use crate::secrets::{NoSecret, Secrets};
 use crate::tokens::{NoToken, Tokens};
 use crate::worker::{CompileError, CompiledPlan, Keeping, NoKey, Prepared, Pseudonymiser, secrets_in_headers};
 use squall_common::interval::FlowTable;
-use squall_common::plan::LoadModel;
 use squall_common::plan::file::PlanProblems;
 use squall_common::plan::limits::{self, TooLarge};
+use squall_common::plan::{LoadModel, Plan};
 use squall_common::sample::Outcome;
 use squall_common::wire::{Malformed, bundle_digest, read_bundle, read_share};
+use squall_prompts::{PromptProblems, PromptSource};
 use squall_proto as proto;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -39,6 +40,8 @@ pub enum CannotPrepare {
     Ceiling(#[from] Exceeded),
     #[error(transparent)]
     Secret(#[from] NoSecret),
+    #[error("{0}")]
+    Prompts(PromptProblems),
     #[error(transparent)]
     Token(#[from] NoToken),
     #[error(transparent)]
@@ -97,6 +100,7 @@ pub async fn prepare(order: &proto::Prepare, slot: &str, options: &AgentOptions)
         None => None,
     };
     let tokens = Tokens::fetch(&secrets, &options.guard.allow).await?;
+    let prompts = prompt_sources(&plan, order.seed).await?;
     let compiled = CompiledPlan::new(&plan, &secrets)?;
     let mut targets = Vec::with_capacity(plan.targets.len());
     for target in &plan.targets {
@@ -142,6 +146,7 @@ pub async fn prepare(order: &proto::Prepare, slot: &str, options: &AgentOptions)
         flows,
         secrets,
         tokens,
+        prompts,
         budget,
         lease_until_ns: AtomicU64::new(0),
         sample_log,
@@ -149,6 +154,17 @@ pub async fn prepare(order: &proto::Prepare, slot: &str, options: &AgentOptions)
         keeping,
     });
     Ok(Ready { prepared, warnings })
+}
+
+/// Reads and counts every prompt now: no request waits for a tokenizer.
+async fn prompt_sources(plan: &Arc<Plan>, seed: u64) -> Result<Vec<PromptSource>, CannotPrepare> {
+    let plan = plan.clone();
+    let build =
+        move || plan.prompts.iter().map(|prompts| PromptSource::build(prompts, seed)).collect::<Result<Vec<_>, _>>();
+    tokio::task::spawn_blocking(build)
+        .await
+        .unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
+        .map_err(CannotPrepare::Prompts)
 }
 
 /// Why no connection stands, and what to look at.

@@ -2,7 +2,7 @@
 //! the fleet, so that `unique` holds across agents without a word between them.
 
 use crate::plan::{Feeder, FeederOrder, WhenExhausted};
-use crate::random::mix;
+use crate::random::{mix, permute};
 
 /// The row for the iteration numbered `number` among all that draw from this
 /// feeder; `None` when a `unique` feeder is used up.
@@ -20,25 +20,6 @@ pub fn row_of(feeder: &Feeder, feeder_seed: u64, number: u64) -> Option<usize> {
         FeederOrder::Unique => return None,
     };
     Some(row as usize)
-}
-
-/// A seeded permutation of `0..size` without a table: a four-round Feistel
-/// network over the next even number of bits, walked until it lands inside
-/// (Black & Rogaway 2002, "Ciphers with arbitrary finite domains").
-fn permute(place: u64, size: u64, seed: u64) -> u64 {
-    let half_bits = (64 - (size - 1).leading_zeros()).div_ceil(2).max(1);
-    let mask = (1u64 << half_bits) - 1;
-    let mut at = place;
-    loop {
-        let (mut left, mut right) = (at >> half_bits, at & mask);
-        for round in 0..4 {
-            (left, right) = (right, left ^ (mix(seed, &[round, right]) & mask));
-        }
-        at = left << half_bits | right;
-        if at < size {
-            return at;
-        }
-    }
 }
 
 #[cfg(test)]

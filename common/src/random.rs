@@ -62,6 +62,25 @@ impl Random {
     }
 }
 
+/// A seeded permutation of `0..size` without a table: a four-round Feistel
+/// network over the next even number of bits, walked until it lands inside
+/// (Black & Rogaway 2002, "Ciphers with arbitrary finite domains"). `size` is above 0 and `place` below it.
+pub fn permute(place: u64, size: u64, seed: u64) -> u64 {
+    let half_bits = (64 - (size - 1).leading_zeros()).div_ceil(2).max(1);
+    let mask = (1u64 << half_bits) - 1;
+    let mut at = place;
+    loop {
+        let (mut left, mut right) = (at >> half_bits, at & mask);
+        for round in 0..4 {
+            (left, right) = (right, left ^ (mix(seed, &[round, right]) & mask));
+        }
+        at = left << half_bits | right;
+        if at < size {
+            return at;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

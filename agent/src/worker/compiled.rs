@@ -8,8 +8,8 @@ use bytes::Bytes;
 use http::Method;
 use regex::Regex;
 use squall_common::plan::{
-    BodyTemplate, Check, ExtractFrom, LoadId, ModelCall, Part, Plan, Scenario, ScenarioId, SecretId, Step, StepId,
-    Target, TargetId, Template, ThinkTime, VarId,
+    Api, BodyTemplate, Check, ExtractFrom, LoadId, ModelCall, Part, Plan, Prompted, Scenario, ScenarioId, SecretId,
+    Step, StepId, Target, TargetId, Template, ThinkTime, VarId,
 };
 
 /// Shared by all workers of an agent.
@@ -62,6 +62,21 @@ pub enum CompiledBody {
     /// Values go into the strings of a JSON text.
     Json(Template),
     Bytes(Bytes),
+    Prompted(PromptedBody),
+}
+
+/// A JSON object that gets its prompt first, and then the rest of its fields.
+pub struct PromptedBody {
+    /// Position in the run's prompt sources.
+    pub source: usize,
+    /// A list of messages, else one text.
+    pub wants_messages: bool,
+    /// Up to the prompt: `{"messages":`.
+    pub opening: Bytes,
+    /// Between prompt and limit, if there is one: `,"max_tokens":`.
+    pub limit: Option<Bytes>,
+    /// The other fields, with the comma before them and the bracket after them.
+    pub rest: Template,
 }
 
 pub struct CompiledExtract {
@@ -232,6 +247,12 @@ fn compile_request(
         BodyTemplate::Json(template) => CompiledBody::Json(with_secrets(template, secrets, true)),
         BodyTemplate::Bytes(bytes) => CompiledBody::Bytes(bytes.clone()),
     };
+    let body = match (step.model_call.as_ref().and_then(|call| Some((call.api, call.prompted?))), body) {
+        (Some((api, prompted)), CompiledBody::Json(template)) => {
+            CompiledBody::Prompted(prompted_body(api, prompted, template))
+        }
+        (_, body) => body,
+    };
     let fixed =
         |template: &Template| template.parts.iter().all(|part| matches!(part, Part::Literal(_) | Part::Secret(_)));
     let is_fixed = !cookies
@@ -240,12 +261,29 @@ fn compile_request(
         && match &body {
             CompiledBody::Template(template) | CompiledBody::Json(template) => fixed(template),
             CompiledBody::None | CompiledBody::Bytes(_) => true,
+            CompiledBody::Prompted(_) => false,
         };
     let token = headers.iter().flat_map(|(_, value)| &value.parts).find_map(|part| match part {
         Part::Secret(id) if secrets.secrets.is_token(usize::from(id.0)) => Some(usize::from(id.0)),
         _ => None,
     });
     Ok(CompiledRequest { method, path, headers, body, token, is_fixed })
+}
+
+/// The same object with room for a prompt in front.
+fn prompted_body(api: Api, prompted: Prompted, mut rest: Template) -> PromptedBody {
+    if let Some(Part::Literal(text)) = rest.parts.first_mut() {
+        let fields = text.strip_prefix(b"{").unwrap_or(text);
+        // An object without other fields goes on with its end.
+        *text = if fields.starts_with(b"}") { fields.to_vec().into() } else { [b",", fields].concat().into() };
+    }
+    PromptedBody {
+        source: usize::from(prompted.by.0),
+        wants_messages: api == Api::Chat,
+        opening: format!("{{\"{}\":", prompted.field).into(),
+        limit: prompted.limit.map(|field| format!(",\"{field}\":").into()),
+        rest,
+    }
 }
 
 /// The body with the model that this target wants named in it.

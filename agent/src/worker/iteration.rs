@@ -202,7 +202,7 @@ pub async fn run(shop: &Shop, user: &mut User, turn: Turn) -> End {
             return End::NotOk;
         }
         ahead.next += 1;
-        let outcome = send(shop, user, at, step, intended_ns, &mut random).await;
+        let outcome = send(shop, user, at, step, intended_ns, turn.number, &mut random).await;
         if outcome != Outcome::Ok {
             ahead.reason = SkipReason::EarlierStep;
             return End::of(outcome);
@@ -269,12 +269,13 @@ async fn send(
     at: At,
     step: &CompiledStep,
     intended_ns: u64,
+    number: u64,
     random: &mut Random,
 ) -> Outcome {
     let compiled = step.request(at.target);
     let place = (at, shop.secrets_now.generation());
     if !(compiled.is_fixed && user.standing == Some(place)) {
-        render(shop, user, at, compiled, random);
+        render(shop, user, at, compiled, number, random);
         user.standing = compiled.is_fixed.then_some(place);
     }
     let mut under_way = UnderWay { shop, at, is_sent: Cell::new(false), ended: false };
@@ -350,7 +351,7 @@ fn sample(at: At, intended_ns: u64, attempt: &Attempt, outcome: Outcome) -> Samp
     }
 }
 
-fn render(shop: &Shop, user: &mut User, at: At, compiled: &CompiledRequest, random: &mut Random) {
+fn render(shop: &Shop, user: &mut User, at: At, compiled: &CompiledRequest, number: u64, random: &mut Random) {
     let User { request, variables, rows, cookies, .. } = user;
     let mut renderer = Renderer { shop, variables, rows, random, now_unix_ms: None };
     request.clear(compiled.method.clone());
@@ -375,6 +376,17 @@ fn render(shop: &Shop, user: &mut User, at: At, compiled: &CompiledRequest, rand
         CompiledBody::Bytes(bytes) => request.push_body(Span::Shared(bytes.clone())),
         CompiledBody::Template(template) => renderer.pieces(template, request, Escape::None),
         CompiledBody::Json(template) => renderer.pieces(template, request, Escape::Json),
+        CompiledBody::Prompted(body) => {
+            let prompt = shop.prompts[body.source].prompt(number);
+            let asked = if body.wants_messages { prompt.messages_json().clone() } else { prompt.input_json() };
+            request.push_body(Span::Shared(body.opening.clone()));
+            request.push_body(Span::Shared(asked));
+            if let (Some(field), Some(most)) = (&body.limit, prompt.max_tokens()) {
+                request.push_body(Span::Shared(field.clone()));
+                request.push_body(Span::Shared(most.to_string().into()));
+            }
+            renderer.pieces(&body.rest, request, Escape::Json);
+        }
     }
 }
 

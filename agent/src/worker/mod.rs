@@ -48,6 +48,7 @@ use squall_common::ledger::Ledger;
 use squall_common::plan::{LoadId, LoadModel, OnAgentLoss, Plan};
 use squall_common::sample::{Outcome, Sample};
 use squall_common::split::Share;
+use squall_prompts::PromptSource;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -77,6 +78,8 @@ pub struct Prepared {
     pub flows: Arc<FlowTable>,
     pub secrets: Arc<Secrets>,
     pub tokens: Arc<Tokens>,
+    /// By [`PromptsId`](squall_common::plan::PromptsId).
+    pub prompts: Vec<PromptSource>,
     /// What the agent's ceilings leave to be enforced.
     pub budget: Budget,
     /// Until when load may be sent without word from the controller (monotonic ns).

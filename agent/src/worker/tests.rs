@@ -94,6 +94,7 @@ fn prepared_from(source: &PlanSource, lease: Duration, ceilings: Ceilings) -> Ar
         shares,
         tokens: runtime.block_on(Tokens::fetch(&secrets, &Arc::default())).unwrap(),
         secrets,
+        prompts: Vec::new(),
         seed: plan.seed,
         flows: Arc::new(FlowTable::of(&plan)),
         lease_until_ns: AtomicU64::new(now_ns() + lease.as_nanos() as u64),

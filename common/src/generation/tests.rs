@@ -92,7 +92,14 @@ proptest! {
 }
 
 fn streamed(api: Api) -> ModelCall {
-    ModelCall { api, is_streamed: true, names_model: false, stall: Duration::from_millis(100), goodput: Vec::new() }
+    ModelCall {
+        api,
+        is_streamed: true,
+        names_model: false,
+        prompted: None,
+        stall: Duration::from_millis(100),
+        goodput: Vec::new(),
+    }
 }
 
 fn sample(outcome: Outcome, status: u16, done_ms: u64) -> Sample {

@@ -10,6 +10,7 @@ mod keep;
 pub mod limits;
 mod load;
 mod model;
+pub mod prompts;
 mod scenario;
 mod slo;
 mod target;
@@ -18,7 +19,7 @@ mod template;
 pub use fleet::{OnAgentLoss, StartWhen};
 pub use keep::{KeepErrors, Pseudonyms};
 pub use load::{Arrivals, Load, LoadId, LoadModel, MaxInFlight, Phase, PhaseKind, WhenFull};
-pub use model::{Api, Bound, DEFAULT_API_VERSION, Endpoint, ModelCall};
+pub use model::{Api, Bound, DEFAULT_API_VERSION, Endpoint, ModelCall, Prompted, PromptsId};
 pub use scenario::{
     BodyTemplate, Check, Extract, ExtractFrom, Feeder, FeederId, FeederOrder, Scenario, ScenarioId, StatusMatch, Step,
     StepId, TextMatch, ThinkTime, WhenExhausted,
@@ -42,6 +43,7 @@ pub struct Plan {
     pub tags: Vec<(String, String)>,
     pub targets: Vec<Target>,
     pub feeders: Vec<Feeder>,
+    pub prompts: Vec<prompts::Prompts>,
     /// Named values that steps extract; [`VarId`] indexes this list.
     pub variables: Vec<String>,
     /// References only, resolved on the agent; [`SecretId`] indexes this list.

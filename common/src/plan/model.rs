@@ -39,6 +39,20 @@ impl Api {
     }
 }
 
+/// Position in [`Plan::prompts`](super::Plan::prompts).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PromptsId(pub u16);
+
+/// What a call asks comes from the plan's prompts: put into its body for every request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prompted {
+    pub by: PromptsId,
+    /// The body's field that gets it.
+    pub field: &'static str,
+    /// The field that gets the most tokens an answer may have, where the body sets none itself.
+    pub limit: Option<&'static str>,
+}
+
 /// A step that calls a model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelCall {
@@ -46,6 +60,7 @@ pub struct ModelCall {
     pub is_streamed: bool,
     /// The body names a model of its own, over the target's.
     pub names_model: bool,
+    pub prompted: Option<Prompted>,
     /// A longer gap between tokens is a stall.
     pub stall: Duration,
     /// All of these make a request a good one; empty: goodput is not asked for.

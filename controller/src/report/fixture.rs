@@ -90,6 +90,7 @@ pub(crate) fn plan(scenarios: Vec<Scenario>, targets: &[&str], slos: Vec<Slo>) -
         seed: 7,
         tags: Vec::new(),
         targets: targets.iter().map(|name| target(name)).collect(),
+        prompts: vec![],
         feeders: Vec::new(),
         variables: Vec::new(),
         secrets: Vec::new(),

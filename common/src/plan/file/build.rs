@@ -4,6 +4,7 @@
 use super::node::Node;
 use super::problem::{Place, Problem};
 use super::template::Templates;
+use crate::plan::prompts::Prompts;
 use crate::plan::{Feeder, Load, LoadModel, OnAgentLoss, Plan, Region, Scenario, StartWhen, Target};
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ pub(super) struct Builder<'a> {
     pub(super) targets: Vec<Target>,
     pub(super) feeders: Vec<Feeder>,
     pub(super) feeder_places: Vec<Place>,
+    pub(super) prompts: Vec<Prompts>,
     pub(super) variables: Vec<String>,
     pub(super) scenarios: Vec<Scenario>,
     pub(super) loads: Vec<Load>,
@@ -40,6 +42,7 @@ impl<'a> Builder<'a> {
             targets: Vec::new(),
             feeders: Vec::new(),
             feeder_places: Vec::new(),
+            prompts: Vec::new(),
             variables: Vec::new(),
             scenarios: Vec::new(),
             loads: Vec::new(),
@@ -54,6 +57,7 @@ impl<'a> Builder<'a> {
         self.has_unknown_keys = root.entries().iter().any(|entry| super::table::PLAN.field(&entry.key).is_none());
         self.build_targets(root);
         self.build_feeders(root);
+        self.build_prompts(root);
         self.build_scenarios(root);
         self.check_model_calls(root);
         self.build_loads(root);
@@ -70,6 +74,7 @@ impl<'a> Builder<'a> {
             tags: tags(root),
             targets: std::mem::take(&mut self.targets),
             feeders: std::mem::take(&mut self.feeders),
+            prompts: std::mem::take(&mut self.prompts),
             variables: std::mem::take(&mut self.variables),
             secrets: std::mem::take(&mut self.templates.secrets),
             scenarios: std::mem::take(&mut self.scenarios),

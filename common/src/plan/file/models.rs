@@ -2,15 +2,17 @@
 //! target that say how it serves them; and who asks.
 
 use super::build::Builder;
+use super::check::quoted;
 use super::node::Node;
 use super::problem::Problem;
 use super::requests::whole_place;
 use super::slos::parse_bound;
+use super::suggest::nearest;
 use super::targets::parse_url;
 use super::template::{Coding, Names, join};
 use crate::plan::{
-    Api, BodyTemplate, DEFAULT_API_VERSION, Endpoint, ModelCall, Part, Proof, Scheme, SecretId, SecretSource, Template,
-    TokenGrant,
+    Api, BodyTemplate, DEFAULT_API_VERSION, Endpoint, ModelCall, Part, Prompted, PromptsId, Proof, Scheme, SecretId,
+    SecretSource, Template, TokenGrant,
 };
 use serde_json::{Value as Json, json};
 use std::time::Duration;
@@ -68,7 +70,14 @@ impl Builder<'_> {
                 return None;
             }
         };
-        self.check_body(api, asked, &body);
+        let prompted = match body.remove("prompts") {
+            Some(name) => self.prompted(api, asked, name.as_str().unwrap_or_default(), &body),
+            None => {
+                self.check_needed(api, asked, &body);
+                None
+            }
+        };
+        self.check_stream(api, asked, &body);
         let is_streamed = body.get("stream") == Some(&Json::Bool(true));
         if is_streamed && matches!(api, Api::Chat | Api::Completions) && !body.contains_key("stream_options") {
             // Without it the server's own count of tokens is not sent.
@@ -95,10 +104,44 @@ impl Builder<'_> {
                 }
             }
         }
-        Some((ModelCall { api, is_streamed, names_model, stall, goodput }, BodyTemplate::Json(template)))
+        let call = ModelCall { api, is_streamed, names_model, prompted, stall, goodput };
+        Some((call, BodyTemplate::Json(template)))
     }
 
-    fn check_body(&mut self, api: Api, asked: &Node, body: &serde_json::Map<String, Json>) {
+    /// The prompts that a call names.
+    fn prompted(
+        &mut self,
+        api: Api,
+        asked: &Node,
+        name: &str,
+        body: &serde_json::Map<String, Json>,
+    ) -> Option<Prompted> {
+        let at = asked.get("prompts").unwrap_or(asked);
+        let field = needed(api);
+        if body.contains_key(field) {
+            self.problem(at, &format!("`prompts` and `{field}` both say what is asked"), "keep one of them");
+        }
+        let names = || self.prompts.iter().map(|prompts| prompts.name.as_str());
+        let Some(id) = names().position(|known| known == name) else {
+            let advice = match nearest(name, names()) {
+                Some(near) => format!("write `{near}`"),
+                None if self.prompts.is_empty() => "describe them under `prompts:` at the top of the plan".to_owned(),
+                None => format!("there are {}", quoted(names())),
+            };
+            self.problem(at, &format!("there are no prompts `{name}`"), &advice);
+            return None;
+        };
+        let limits = ["max_tokens", "max_completion_tokens", "max_output_tokens"];
+        let limit = match api {
+            Api::Embeddings => None,
+            Api::Responses => Some("max_output_tokens"),
+            Api::Chat | Api::Completions => Some("max_tokens"),
+        };
+        let limit = limit.filter(|_| limits.iter().all(|key| !body.contains_key(*key)));
+        Some(Prompted { by: PromptsId(id as u16), field, limit })
+    }
+
+    fn check_needed(&mut self, api: Api, asked: &Node, body: &serde_json::Map<String, Json>) {
         let needed = needed(api);
         match body.get(needed) {
             None => {
@@ -114,6 +157,9 @@ impl Builder<'_> {
             }
             Some(_) => {}
         }
+    }
+
+    fn check_stream(&mut self, api: Api, asked: &Node, body: &serde_json::Map<String, Json>) {
         match (api, body.get("stream")) {
             (_, None | Some(Json::Bool(false))) => {}
             (Api::Embeddings, Some(_)) => {
@@ -292,6 +338,18 @@ impl Builder<'_> {
         }
         problems.dedup();
         self.problems.append(&mut problems);
+        let steps = self.scenarios.iter().flat_map(|scenario| &scenario.steps);
+        let used: Vec<PromptsId> = steps.filter_map(|step| Some(step.model_call.as_ref()?.prompted?.by)).collect();
+        let unused = root.get("prompts").map(Node::entries).unwrap_or_default().iter().filter(|entry| {
+            let id = self.prompts.iter().position(|prompts| prompts.name == entry.key);
+            id.is_some_and(|id| !used.contains(&PromptsId(id as u16)))
+        });
+        let unused: Vec<(super::problem::Place, String)> = unused
+            .map(|entry| (entry.key_place.clone(), format!("nothing asks the prompts `{}`", entry.key)))
+            .collect();
+        for (place, message) in unused {
+            self.warning(&place, &message, "name them in a call: `chat: {prompts: NAME}`");
+        }
     }
 
     /// `stall_above` and `goodput` mean something only where a model is called.

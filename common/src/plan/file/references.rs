@@ -4,7 +4,7 @@ use super::node::Node;
 use super::{overrides, yaml};
 use std::collections::BTreeSet;
 
-/// The files to bring along: feeders, bodies and certificates (never keys), as
+/// The files to bring along: feeders, prompts, bodies and certificates (never keys), as
 /// the plan names them. A plan that does not parse refers to none; `load` says why.
 pub fn referenced_files(text: &str, overrides: &[(String, String)]) -> Vec<String> {
     let mut ignored = Vec::new();
@@ -15,6 +15,11 @@ pub fn referenced_files(text: &str, overrides: &[(String, String)]) -> Vec<Strin
     let mut add = |file: Option<&str>| files.extend(file.filter(|file| !file.is_empty()).map(str::to_owned));
     for feeder in values(&root, "feeders") {
         add(feeder.scalar().or_else(|| feeder.text_of("file")));
+    }
+    for prompts in values(&root, "prompts") {
+        add(prompts.scalar().or_else(|| prompts.text_of("file")));
+        add(prompts.text_of("trace"));
+        add(prompts.text_of("tokenizer").filter(|name| name.ends_with(".json")));
     }
     for tls in values(&root, "targets").filter_map(|target| target.get("tls")) {
         add(tls.text_of("ca"));

@@ -2,6 +2,8 @@
 //! feeds the checks, the suggestions, `--set` and the JSON Schema, so that they
 //! cannot come to disagree.
 
+use super::node::Node;
+
 /// A map with known keys.
 pub(super) struct Object {
     /// Names the definition in the JSON Schema.
@@ -52,6 +54,11 @@ pub(super) enum Kind {
 impl Object {
     pub(super) fn field(&self, key: &str) -> Option<&'static Field> {
         self.fields.iter().find(|field| field.key == key)
+    }
+
+    /// Whether a key of the map is none of ours: the likely reason for what seems missing.
+    pub(super) fn misspelt(&self, node: &Node) -> bool {
+        node.entries().iter().any(|entry| self.field(&entry.key).is_none())
     }
 
     pub(super) fn keys(&self) -> impl Iterator<Item = &'static str> + use<> {

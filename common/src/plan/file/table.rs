@@ -1,15 +1,16 @@
 //! The shape of a plan: every key, what it takes, what it means.
 
 use super::models::{DEFAULT_AUTHORITY, DEFAULT_SCOPE};
+use super::prompts_table::PROMPTS;
 use super::shape::{Field, Kind, Object};
 use crate::plan::{KeepErrors, OnAgentLoss};
 use Kind::{Bool, Count, DurationOrZero, Either, Json, Level, List, Map, Share, Text, Word};
 
-const fn field(key: &'static str, kind: Kind, doc: &'static str) -> Field {
+pub(super) const fn field(key: &'static str, kind: Kind, doc: &'static str) -> Field {
     Field { key, kind, doc, default: None }
 }
 
-const fn with_default(key: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Field {
+pub(super) const fn with_default(key: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Field {
     Field { key, kind, doc, default: Some(default) }
 }
 
@@ -50,6 +51,11 @@ pub(super) static PLAN: Object = Object {
             "feeders",
             Map(&Either(&[Text, Kind::Object(&FEEDER)])),
             "Rows of data, one for each iteration: `{{feeder.column}}`.",
+        ),
+        field(
+            "prompts",
+            Map(&Either(&[Text, Kind::Object(&PROMPTS)])),
+            "What requests ask a model, by name: a file of recorded prompts or a map.",
         ),
         field("load", Kind::Object(&LOAD), "How much, when; shared by the scenarios by their `weight`."),
         field("scenarios", Map(&Kind::Object(&SCENARIO)), "Kinds of traffic, by name."),

@@ -6,6 +6,7 @@ mod examples;
 mod guide;
 mod mistakes;
 mod never_panics;
+mod prompts;
 mod quick;
 
 fn source(text: &str) -> PlanSource {

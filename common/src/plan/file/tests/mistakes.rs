@@ -178,6 +178,44 @@ fn about_requests() {
 }
 
 #[test]
+fn about_prompts() {
+    let prompts = |text: &str| short(&format!("prompts: {{p: {text}}}"));
+    snapshot(
+        "about_prompts",
+        told(&[
+            ("a name that is none", short("prompts: {1st: {texts: [a]}}")),
+            ("no source", prompts("{order: random}")),
+            ("two sources", prompts("{texts: [a], tokens: 5}")),
+            ("a file that is missing", prompts("chats.jsonl")),
+            ("a trace and a tokenizer that are missing", prompts("{trace: azure.csv, tokenizer: llama.json}")),
+            ("a key of another source", prompts("{texts: [a], speed: 2}")),
+            ("a misspelt key", prompts("{tokns: 5}")),
+            ("a role that is none", prompts("{messages: [{role: human, content: a}]}")),
+            ("nobody asks", prompts("{messages: [{role: system, content: a}]}")),
+            ("a message without content", prompts("{messages: [{role: user}, {content: a}]}")),
+            ("no text", prompts("{texts: []}")),
+            ("no tokens", prompts("{tokens: 0}")),
+            ("too many tokens", prompts("{tokens: {min: 1, max: 5M}}")),
+            ("bounds the wrong way", prompts("{tokens: {min: 9, max: 3}}")),
+            ("half a distribution", prompts("{tokens: {mean: 9}}")),
+            ("a misspelt figure", prompts("{tokens: {meen: 9, stddev: 2}}")),
+            ("two distributions", prompts("{tokens: {mean: 9, stddev: 2, p50: 9, p99: 20}}")),
+            ("percentiles the wrong way", prompts("{tokens: {p50: 90, p99: 20}}")),
+            ("bounds beside the middle", prompts("{tokens: {mean: 100, stddev: 5, max: 50}}")),
+            ("a shape of percentiles", prompts("{tokens: {p50: 9, p99: 20, shape: normal}}")),
+            ("a histogram of nothing", prompts("{tokens: {histogram: []}}")),
+            ("a bar without a length", prompts("{tokens: {histogram: [{weight: 2}]}}")),
+            ("a prefix without a length", prompts("{tokens: 5, prefix: {count: 3}}")),
+            ("an exponent that is none", prompts("{tokens: 5, prefix: {tokens: 3, zipf: steep}}")),
+            ("too steep", prompts("{tokens: 5, prefix: {tokens: 3, zipf: 99}}")),
+            ("a trace that stands still", prompts("{trace: t.csv, speed: 0}")),
+            ("an output of a trace", prompts("{trace: t.csv, output: 5}")),
+            ("a recorded answer to nothing", prompts("{tokens: 5, output: recorded}")),
+        ]),
+    );
+}
+
+#[test]
 fn about_feeders_and_slos() {
     snapshot(
         "about_feeders_and_slos",
@@ -277,6 +315,12 @@ fn about_models() {
                     "{chat: a}",
                 ),
             ),
+            ("prompts that are not there", format!("prompts: {{short: {{texts: [a]}}}}\n{}", asked("{chat: {prompts: shrt}}"))),
+            ("prompts and messages", format!(
+                "prompts: {{short: {{texts: [a]}}}}\n{}",
+                asked("{chat: {prompts: short, messages: [{role: user, content: a}]}}"),
+            )),
+            ("prompts that nothing asks", format!("prompts: {{short: {{texts: [a]}}}}\n{}", asked("{chat: a}"))),
             ("a way in that says nothing", model("{url: 'http://h', model: m, auth: {}}", "{chat: a}")),
             ("a key in the plan", model("{url: 'http://h', model: m, auth: {api_key: abc}}", "{chat: a}")),
             ("goodput of something else", asked("{chat: a, goodput: [ttfb < 1s]}")),
