@@ -11,6 +11,7 @@
 //! there is no TLS and no authentication of the admin server.
 
 mod config;
+mod deployment_config;
 pub mod faults;
 pub mod model;
 mod quota;
@@ -34,7 +35,8 @@ mod admin;
 mod region;
 mod simulator;
 
-pub use config::{Config, ConfigError, DeploymentConfig, Problem, ReasoningField, RegionConfig};
+pub use config::{Config, ConfigError, Problem, RegionConfig};
+pub use deployment_config::{DeploymentConfig, ReasoningField};
 pub use identity::{BearerTruth, ClientConfig, IdentityConfig, IdentityTruth};
 pub use llm::{AdmissionTruth, DeploymentTruth, Dialect, LineEnd, PeakTruth, StreamTruth, TokenTruth};
 pub use quota::QuotaAlgorithm;
