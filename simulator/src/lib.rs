@@ -6,6 +6,8 @@
 //! connection → faults → endpoint → body, and the [`Truth`] counts it when its
 //! last byte was handed to the socket. Deciding is pure and tested in simulated
 //! time: the model server with its queue ([`model`]), quotas, faults ([`faults`]).
+//! The endpoints of language models, with books of their own for streams and
+//! tokens, are in `llm`; the tenant that issues tokens is `identity`.
 //!
 //! Everything listens on the loopback address unless configured otherwise;
 //! there is no TLS and no authentication of the admin server.
