@@ -49,6 +49,18 @@ pub(crate) fn unauthorized() -> Answer {
     error(StatusCode::UNAUTHORIZED, "401", message)
 }
 
+/// The content filter refuses the prompt.
+pub(crate) fn filtered_prompt(severities: &serde_json::Value) -> Answer {
+    let message = "The response was filtered due to the prompt triggering Azure OpenAI's content management policy. \
+                   Please modify your prompt and retry.";
+    let innererror = json!({"code": "ResponsibleAIPolicyViolation", "content_filter_result": severities});
+    let error = json!({
+        "message": message, "type": null, "param": "prompt", "code": "content_filter", "status": 400,
+        "innererror": innererror,
+    });
+    Answer::json(StatusCode::BAD_REQUEST, &json!({"error": error}))
+}
+
 /// The deployment wants a token, and got none that counts.
 pub(crate) fn bad_token(audience: &str) -> Answer {
     let message = format!("Access token is missing, invalid, audience is incorrect ({audience}), or have expired.");

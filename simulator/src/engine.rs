@@ -39,6 +39,8 @@ struct Requester {
 pub(crate) struct Produced {
     pub(crate) choice: u32,
     pub(crate) token: Token,
+    /// When its step ended.
+    pub(crate) at: Instant,
 }
 
 /// A request's places in the model server, one for each answer; dropping it gives them up.
@@ -73,7 +75,7 @@ impl Engine {
     pub(crate) fn submit(self: &Arc<Self>, works: &[Work]) -> Result<Ticket, Duration> {
         let mut state = self.state();
         let now_us = self.now_us();
-        state.deliver(now_us);
+        state.deliver(self.start, now_us);
         let was_idle = state.model.next_us().is_none();
         let ids = state.next_id..state.next_id + works.len() as u64;
         for (id, work) in ids.clone().zip(works) {
@@ -100,7 +102,7 @@ impl Engine {
         loop {
             let next_us = {
                 let mut state = self.state();
-                state.deliver(self.now_us());
+                state.deliver(self.start, self.now_us());
                 state.model.next_us()
             };
             match next_us {
@@ -112,11 +114,12 @@ impl Engine {
 }
 
 impl State {
-    fn deliver(&mut self, now_us: u64) {
+    fn deliver(&mut self, start: Instant, now_us: u64) {
         for token in self.model.advance(now_us) {
             // A requester that is gone has given its ticket back, or will.
             if let Some(requester) = self.requesters.get(&token.id) {
-                let _ = requester.tokens.send(Produced { choice: requester.choice, token });
+                let at = start + Duration::from_micros(token.at_us);
+                let _ = requester.tokens.send(Produced { choice: requester.choice, token, at });
             }
             if token.last {
                 self.requesters.remove(&token.id);

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::llm::Dialect;
+use crate::llm::{Delays, Dialect};
 
 /// One fault, or several at once, as `POST /admin/faults` takes it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -37,6 +37,9 @@ pub struct Fault {
     /// How streams are written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dialect: Option<Dialect>,
+    /// Delays planted in one layer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delays: Option<Delays>,
 }
 
 /// What all faults together do to one region now.
@@ -60,6 +63,8 @@ pub struct Effect {
     pub down: bool,
     /// See [`Fault::dialect`]; of several, the last says most.
     pub dialect: Option<Dialect>,
+    /// See [`Fault::delays`].
+    pub delays: Delays,
 }
 
 /// A fault that is switched on.
@@ -99,13 +104,16 @@ impl Fault {
         if self.status.is_some() && self.error_rate == 0.0 {
             return Some("status: needs error_rate, the share of requests it answers".to_owned());
         }
+        if let Some(problem) = self.delays.as_ref().and_then(Delays::problem) {
+            return Some(problem);
+        }
         if let Some(problem) = self.dialect.as_ref().and_then(Dialect::problem) {
             return Some(problem);
         }
         let harmless = Self { region: self.region.clone(), for_ms: self.for_ms, ..Self::default() };
         (*self == harmless).then(|| {
-            "no fault named: set error_rate, stall, reset_rate, truncate_rate, slow_body_ms, latency_ms, down or \
-             dialect"
+            "no fault named: set error_rate, stall, reset_rate, truncate_rate, slow_body_ms, latency_ms, down, \
+             dialect or delays"
                 .to_owned()
         })
     }
@@ -166,6 +174,9 @@ impl FaultBook {
             effect.truncate_rate = effect.truncate_rate.max(fault.truncate_rate);
             effect.slow_body_ms += fault.slow_body_ms;
             effect.latency_ms += fault.latency_ms;
+            if let Some(delays) = &fault.delays {
+                effect.delays.and(delays);
+            }
             if let Some(dialect) = &fault.dialect {
                 effect.dialect.get_or_insert_default().and(dialect);
             }

@@ -22,6 +22,7 @@ use crate::connection::{Connection, Socket};
 use crate::faults::Effect;
 use crate::identity::Identity;
 use crate::llm::deployment::Deployment;
+use crate::llm::in_ms;
 use crate::service;
 use crate::truth::{Ledger, RegionTruth};
 use crate::wait::Waiter;
@@ -161,6 +162,10 @@ impl Region {
     async fn connection(self: Arc<Self>, stream: TcpStream) {
         if let Err(cause) = stream.set_nodelay(true) {
             tracing::debug!(%cause, "TCP_NODELAY was not set");
+        }
+        let accept_ms = self.effect.borrow().delays.accept_ms;
+        if accept_ms > 0.0 {
+            self.waiter.until(Instant::now() + in_ms(accept_ms)).await;
         }
         let connection = Connection::new(self.ledger.clone(), self.cut.clone());
         let socket = TokioIo::new(Socket::new(stream, connection.clone()));

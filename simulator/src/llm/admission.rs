@@ -3,7 +3,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::config::DeploymentConfig;
+use crate::deployment_config::DeploymentConfig;
 use crate::llm::peaks::Peaks;
 use crate::llm::truth::AdmissionTruth;
 use crate::quota::{Exceeded, Limits, Quota, Standing};
@@ -137,6 +137,11 @@ impl Admission {
     /// The model server's queue was full for a request let in.
     pub(crate) fn queue_was_full(&self) {
         self.state().truth.throttled_by_queue += 1;
+    }
+
+    /// The content filter refused the prompt of a request let in.
+    pub(crate) fn prompt_was_filtered(&self) {
+        self.state().truth.filtered_prompts += 1;
     }
 
     /// An answer is complete: provisioned throughput counts what it used, not what it might have.

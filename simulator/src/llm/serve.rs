@@ -10,10 +10,12 @@ use squall_common::random::mix;
 use super::account::Account;
 use super::admission::{Signal, Throttled};
 use super::ask::{Api, Ask};
+use super::delays::in_ms;
 use super::deployment::Deployment;
 use super::dialect::Dialect;
 use super::draft::Draft;
 use super::events::Frame;
+use super::prefix_cache::Prefixes;
 use super::stream::Streamed;
 use super::truth::TokenTruth;
 use super::{chat, completions, embeddings, responses};
@@ -42,7 +44,12 @@ pub(crate) fn models(call: &Call<'_>) -> Answer {
 pub(crate) async fn complete(mut call: Call<'_>, api: Api) -> Answer {
     let id = azure::request_id(&mut call.random);
     let region = call.region.config.name.rsplit('/').next().unwrap_or_default().to_owned();
+    let client_id = header(&call, "x-ms-client-request-id").map(str::to_owned);
     let answer = admitted(call, api, &id).await.unwrap_or_else(|refusal| *refusal);
+    let answer = match client_id {
+        Some(client_id) => answer.with("x-ms-client-request-id", client_id),
+        None => answer,
+    };
     answer.with("apim-request-id", &id).with("x-request-id", &id).with("x-ms-region", region)
 }
 
@@ -59,26 +66,53 @@ async fn admitted(mut call: Call<'_>, api: Api, id: &str) -> Result<Answer, Refu
         None => return Err(azure::invalid("you must provide a model parameter", Some("model")).into()),
     };
     let drafts = drafts(&mut call, &ask, deployment);
+    let cacheable = if api == Api::Embeddings { &[][..] } else { &ask.prompts[..] };
+    let prefixes: Vec<Prefixes> = cacheable.iter().map(Prefixes::of).collect();
+    let cached = cached(&call, deployment, &prefixes);
+    let cached_sum: u32 = cached.iter().sum();
     let estimated = estimate(&ask, &drafts);
     let admission = &deployment.admission;
-    let signal = admission.admit(call.region.now_us(), estimated).map_err(|refused| throttled(&ask, refused))?;
-    let mut ticket = deployment.engine.submit(&works(&ask, &drafts)).map_err(|retry_after| {
+    // Provisioned throughput does not count what is cached.
+    let counted =
+        if deployment.config.ptu_tokens_per_min.is_some() { estimated - u64::from(cached_sum) } else { estimated };
+    let signal = admission.admit(call.region.now_us(), counted).map_err(|refused| throttled(&ask, refused))?;
+    if deployment.filters(&ask.prompts) {
+        admission.prompt_was_filtered();
+        return Err(with_signal(azure::filtered_prompt(&chat::severities(true)), signal).into());
+    }
+    let delays = call.effect.delays.clone();
+    if delays.gateway_ms > 0.0 {
+        call.region.waiter.until(Instant::now() + in_ms(delays.gateway_ms)).await;
+    }
+    let sent = Instant::now();
+    let mut ticket = deployment.engine.submit(&works(&ask, &drafts, &cached)).map_err(|retry_after| {
         admission.queue_was_full();
         let message = "The model server's queue is full: the deployment is under high demand.";
         with_signal(azure::throttled(message, retry_after.as_micros() as u64), signal)
     })?;
-    let sent = Instant::now();
     let timeout = Duration::from_millis(deployment.config.first_token_timeout_ms);
-    let Ok(Some(first)) = tokio::time::timeout(timeout, ticket.next()).await else {
+    let first = async {
+        let first = ticket.next().await?;
+        if let Some(due) = delays.due(&first) {
+            call.region.waiter.until(due).await;
+        }
+        Some(first)
+    };
+    let Ok(Some(first)) = tokio::time::timeout(timeout, first).await else {
         return Err(azure::timed_out().into());
     };
+    for prefixes in &prefixes {
+        deployment.prefixes().keep(call.region.now_us(), prefixes);
+    }
     let mut account = deployment.books.open(call.started, ask.is_stream);
-    account.settle_with(admission.clone(), estimated);
+    account.settle_with(admission.clone(), counted);
     let frame = frame(&call, &ask, deployment, drafts, id);
+    let used = TokenTruth { cached: u64::from(cached_sum), ..used(&ask, &frame.drafts) };
+    account.meter().used(used);
     let mut answer = if ask.is_stream {
-        streamed(&mut call, &ask, deployment, frame, ticket, first, &account)
+        streamed(&mut call, &ask, deployment, frame, Tokens { ticket, first, used }, &account)
     } else {
-        whole(&ask, frame, ticket, first, &account).await
+        whole(&call, &ask, frame, Tokens { ticket, first, used }).await
     };
     answer.account = Some(account);
     Ok(with_service_headers(with_signal(answer, signal), sent.elapsed(), &deployment.config.name))
@@ -103,12 +137,21 @@ fn drafts(call: &mut Call<'_>, ask: &Ask, deployment: &Deployment) -> Vec<Draft>
 }
 
 /// A sequence of the batch for each answer; embeddings only read.
-fn works(ask: &Ask, drafts: &[Draft]) -> Vec<Work> {
+fn works(ask: &Ask, drafts: &[Draft], cached: &[u32]) -> Vec<Work> {
+    let cached = cached.iter().copied().chain(std::iter::repeat(0));
+    let unread = ask.prompts.iter().zip(cached).map(|(prompt, cached)| prompt.tokens() - cached);
     if drafts.is_empty() {
-        return vec![Work { prompt_tokens: ask.prompt_tokens(), completion_tokens: 1 }];
+        return vec![Work { prompt_tokens: unread.fold(0, u32::saturating_add), completion_tokens: 1 }];
     }
-    let prompts = ask.prompts.iter().flat_map(|prompt| std::iter::repeat_n(prompt.tokens(), ask.n as usize));
+    let prompts = unread.flat_map(|tokens| std::iter::repeat_n(tokens, ask.n as usize));
     prompts.zip(drafts).map(|(prompt_tokens, draft)| Work { prompt_tokens, completion_tokens: draft.tokens }).collect()
+}
+
+/// How many leading tokens of each prompt need not be read.
+fn cached(call: &Call<'_>, deployment: &Deployment, prefixes: &[Prefixes]) -> Vec<u32> {
+    let now_us = call.region.now_us();
+    let mut cache = deployment.prefixes();
+    prefixes.iter().map(|prefixes| cache.cached_tokens(now_us, prefixes)).collect()
 }
 
 fn frame(call: &Call<'_>, ask: &Ask, deployment: &Deployment, drafts: Vec<Draft>, id: &str) -> Frame {
@@ -139,13 +182,23 @@ fn used(ask: &Ask, drafts: &[Draft]) -> TokenTruth {
     })
 }
 
-async fn whole(ask: &Ask, frame: Frame, mut ticket: Ticket, first: Produced, account: &Account) -> Answer {
-    let mut produced = Some(first);
-    while produced.is_some() {
-        produced = ticket.next().await;
+/// The model server's tokens for a request.
+struct Tokens {
+    ticket: Ticket,
+    first: Produced,
+    /// What all of it uses.
+    used: TokenTruth,
+}
+
+async fn whole(call: &Call<'_>, ask: &Ask, frame: Frame, tokens: Tokens) -> Answer {
+    let Tokens { mut ticket, first, used } = tokens;
+    let mut last = first;
+    while let Some(produced) = ticket.next().await {
+        last = produced;
     }
-    let used = used(ask, &frame.drafts);
-    account.meter().used(used);
+    if let Some(due) = call.effect.delays.due(&last) {
+        call.region.waiter.until(due).await;
+    }
     let answer = match ask.api {
         Api::Chat => chat::whole(&frame, used),
         Api::Completions => completions::whole(&frame, used),
@@ -160,11 +213,11 @@ fn streamed(
     ask: &Ask,
     deployment: &Deployment,
     frame: Frame,
-    ticket: Ticket,
-    first: Produced,
+    tokens: Tokens,
     account: &Account,
 ) -> Answer {
     let dialect = dialect(call);
+    let Tokens { ticket, first, used } = tokens;
     let chunks = Streamed {
         events: frame.events(ask),
         tokens_per_chunk: dialect.tokens_per_chunk.unwrap_or(deployment.config.tokens_per_chunk),
@@ -173,7 +226,8 @@ fn streamed(
         first,
         meter: account.meter().clone(),
         region: call.region.clone(),
-        used: TokenTruth { output: 0, reasoning: 0, ..used(ask, &frame.drafts) },
+        used: TokenTruth { output: 0, reasoning: 0, ..used },
+        delays: call.effect.delays.clone(),
         frame,
     };
     let mut answer = Answer::bytes(StatusCode::OK, "text/event-stream", "");

@@ -9,6 +9,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 
 use super::account::{Mark, Meter};
+use super::delays::Delays;
 use super::dialect::Dialect;
 use super::draft::{Finish, Kind};
 use super::events::{Events, Frame, Oddity, Run};
@@ -29,6 +30,7 @@ pub(crate) struct Streamed {
     pub(crate) first: Produced,
     pub(crate) meter: Arc<Meter>,
     pub(crate) region: Arc<Region>,
+    pub(crate) delays: Delays,
     /// Prompt tokens and cached ones; the others are counted here.
     pub(crate) used: TokenTruth,
 }
@@ -103,6 +105,9 @@ impl Streaming {
                 Some(first) => first,
                 None => self.parts.ticket.next().await?,
             };
+            if let Some(due) = self.parts.delays.due(&produced) {
+                self.parts.region.waiter.until(due).await;
+            }
             self.take(produced);
         }
         let bytes: Bytes = self.out.take();

@@ -65,6 +65,8 @@ pub struct AdmissionTruth {
     pub throttled_by_tokens: u64,
     /// 429: provisioned throughput at 100 %.
     pub throttled_by_utilization: u64,
+    /// 400: let in, but the content filter refused the prompt.
+    pub filtered_prompts: u64,
     /// 429: let in, but the model server's queue was full.
     pub throttled_by_queue: u64,
     /// The highest utilisation of provisioned throughput at an arrival, in percent.
