@@ -78,3 +78,28 @@ fn ninety_streams_on_three_agents_lose_no_chunk_and_no_token() {
     assert_eq!(summary.count("models.good.requests"), completed);
     expect_equal_counts(&summary, &deployment(&simulator));
 }
+
+#[test]
+fn made_up_prompts_are_as_long_as_the_plan_says_on_any_number_of_agents() {
+    let _place = machine::shared();
+    let simulator = Simulator::start(&[REGION]);
+    let url = simulator.url(REGION);
+    let plan = format!(
+        "
+name: prompts
+target: {{url: '{url}', deployment: gpt-4o, auth: {{api_key: '${{env:MODEL_KEY}}'}}}}
+prompts:
+  made: {{tokens: 200, output: 8}}
+scenarios:
+  ask: {{chat: {{prompts: made, stream: true, temperature: 0}}}}
+load: {{rate: 20/s, for: 3s}}
+"
+    );
+    let summary = run(&plan).env("MODEL_KEY", "k").agents(2).ends().summary();
+    summary.expect_whole().expect_all_ok(60);
+    let served = deployment(&simulator);
+    expect_equal_counts(&summary, &served);
+    // 200 of the prompt, and what the server adds to a message.
+    assert_eq!(served.count("tokens.prompt"), 60 * 204);
+    assert!(served.count("tokens.output") <= 60 * 8, "{}", served.count("tokens.output"));
+}

@@ -315,11 +315,17 @@ fn about_models() {
                     "{chat: a}",
                 ),
             ),
-            ("prompts that are not there", format!("prompts: {{short: {{texts: [a]}}}}\n{}", asked("{chat: {prompts: shrt}}"))),
-            ("prompts and messages", format!(
-                "prompts: {{short: {{texts: [a]}}}}\n{}",
-                asked("{chat: {prompts: short, messages: [{role: user, content: a}]}}"),
-            )),
+            (
+                "prompts that are not there",
+                format!("prompts: {{short: {{texts: [a]}}}}\n{}", asked("{chat: {prompts: shrt}}")),
+            ),
+            (
+                "prompts and messages",
+                format!(
+                    "prompts: {{short: {{texts: [a]}}}}\n{}",
+                    asked("{chat: {prompts: short, messages: [{role: user, content: a}]}}"),
+                ),
+            ),
             ("prompts that nothing asks", format!("prompts: {{short: {{texts: [a]}}}}\n{}", asked("{chat: a}"))),
             ("a way in that says nothing", model("{url: 'http://h', model: m, auth: {}}", "{chat: a}")),
             ("a key in the plan", model("{url: 'http://h', model: m, auth: {api_key: abc}}", "{chat: a}")),
