@@ -82,6 +82,8 @@ pub struct Settings {
     pub agents: usize,
     pub keep_all: bool,
     pub disk_ns: u64,
+    /// How often the controller looks for silent agents; seldom hides those that it takes for lost too soon.
+    pub silence_look_ns: u64,
     /// When the last fault is over.
     pub faults_end: u64,
     /// Preparing fails on this slot.
@@ -146,6 +148,7 @@ impl World {
             agents,
             keep_all: random.below(3) == 0,
             disk_ns: [MS / 20, 2 * MS, 30 * MS][random.below(3) as usize],
+            silence_look_ns: [10 * MS, 250 * MS][random.below(2) as usize],
             faults_end: 0,
             refuses: (!gentle && random.below(40) == 0).then(|| random.below(agents as u64) as usize),
         };
