@@ -4,7 +4,7 @@ use crate::fleet::Member;
 use crate::frames::Frames;
 use crate::identity::transport::Transport;
 use crate::recovery;
-use crate::report::{AgentRecord, RunRecord};
+use crate::report::{self, AgentRecord, RunRecord};
 use crate::reporting;
 use crate::run::Outcome;
 use crate::store::{STATE_DONE, Store, StoreError, StoredRun};
@@ -264,6 +264,7 @@ pub fn store_result(store: &dyn Store, mut status: StoredRun, record: &RunRecord
         Err(error) => {
             let before = if status.reason.is_empty() { String::new() } else { format!("{}; ", status.reason) };
             status.reason = format!("{before}the result is not stored whole: {error}");
+            status.summary_json = format!("{:#}", report::summary(record));
             let kept = store.update_run(&status);
             (status, kept.err().or(Some(error)))
         }

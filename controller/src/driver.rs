@@ -161,6 +161,10 @@ impl Driver {
         let (run, commands) = self.run.clone().step(now_ns(), failed);
         self.run = run;
         Box::pin(self.perform(commands)).await;
+        // What ended the run may have been what could not be written.
+        if self.outcome.is_none() {
+            self.outcome = self.run.outcome();
+        }
         false
     }
 

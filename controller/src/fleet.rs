@@ -259,6 +259,10 @@ impl Controller {
         self.shared.lock().live.len()
     }
 
+    pub fn is_live(&self, run_id: &str) -> bool {
+        self.shared.lock().live.contains_key(run_id)
+    }
+
     /// Asks every live run to stop.
     pub fn stop_runs(&self, now: bool, reason: &str) {
         let inboxes: Vec<_> = self.shared.lock().live.values().map(|run| run.inbox.clone()).collect();

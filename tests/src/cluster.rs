@@ -25,7 +25,9 @@ impl Controller {
 
     /// On an address, which may be one that other machines reach; with port 0, on any free port.
     pub fn listening_on(address: &str, dir: &Path) -> Self {
-        let mut command = Command::new(binaries::built("squall"));
+        // A file that may not grow is an error that the controller meets, not a signal that ends it.
+        let mut command = Command::new("sh");
+        command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(binaries::built("squall"));
         command.args(["serve", "--listen", address, "--data"]).arg(dir.join("data")).current_dir(dir);
         if !address.starts_with("127.") {
             command.arg("--insecure");
@@ -48,6 +50,15 @@ impl Controller {
 
     pub fn signal(&self, signal: Signal) {
         self.process.signal(signal);
+    }
+
+    /// From now on no file of the controller's takes a byte beyond this many: as on a full disk.
+    #[cfg(target_os = "linux")]
+    pub fn limit_files_to(&self, bytes: u64) {
+        use rustix::process::{Pid, Resource, Rlimit, prlimit};
+        let id = Pid::from_raw(self.process.id() as i32);
+        let limit = Rlimit { current: Some(bytes), maximum: Some(bytes) };
+        prlimit(id, Resource::Fsize, limit).expect("the controller's limit");
     }
 
     /// Begins again on the same address with the same data.
@@ -164,6 +175,16 @@ impl Cluster {
 
     pub fn agent(&mut self, slot: &str) -> &mut Agent {
         self.agents.iter_mut().find(|agent| agent.slot == slot).unwrap_or_else(|| panic!("no agent {slot}"))
+    }
+
+    /// The disk that holds the controller's data takes nothing any more.
+    #[cfg(target_os = "linux")]
+    pub fn fill_the_controllers_disk(&self) {
+        self.controller.limit_files_to(0);
+    }
+
+    pub fn controller_log(&self) -> String {
+        self.controller.process.stderr()
     }
 
     pub fn kill_controller(&mut self) {

@@ -183,10 +183,13 @@ impl Operator for OperatorService {
             return Err(elsewhere(&run));
         }
         if names.is_empty() {
-            self.controller()?;
-            let why = match run.has_ended() {
-                true => format!("has no result ({})", run.state),
-                false => format!("has not ended yet; its result comes then: `squall watch {}`", run.run_id),
+            let is_live = self.controller()?.is_live(&run.run_id);
+            let why = match (run.has_ended(), is_live) {
+                (true, _) => format!("has no result ({})", run.state),
+                (false, false) => "is over, but its result could not be stored: free the store's disk and start the \
+                                   controller again, which makes it of what is stored"
+                    .to_owned(),
+                (false, true) => format!("has not ended yet; its result comes then: `squall watch {}`", run.run_id),
             };
             return Err(Status::failed_precondition(format!("run {} {why}", run.run_id)));
         }

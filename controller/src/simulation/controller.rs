@@ -12,8 +12,6 @@ use squall_proto::controller_message::Message as Down;
 use squall_proto::{HeartbeatAnswer, Refused, Stop, Welcome, refused};
 use std::collections::{BTreeMap, VecDeque};
 
-const SILENCE_LOOK: u64 = 250 * MS;
-
 pub struct Live {
     pub inbox: VecDeque<Input>,
     /// By slot and epoch: the last snapshot that is stored.
@@ -64,7 +62,7 @@ impl World {
             driver: None,
         });
         self.take_over();
-        self.after(SILENCE_LOOK, Event::Controller(generation, Duty::Silence));
+        self.after(self.settings.silence_look_ns, Event::Controller(generation, Duty::Silence));
         self.after(100 * MS, Event::Controller(generation, Duty::Tick));
     }
 
@@ -98,7 +96,7 @@ impl World {
             }
             Duty::Silence => {
                 self.drop_silent();
-                self.after(SILENCE_LOOK, Event::Controller(generation, Duty::Silence));
+                self.after(self.settings.silence_look_ns, Event::Controller(generation, Duty::Silence));
             }
             Duty::Written => self.disk_has_written(),
         }

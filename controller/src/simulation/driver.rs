@@ -3,6 +3,7 @@
 //! to the world is an effect in a queue; one that writes holds the rest up for
 //! as long as the disk takes, and a process that dies takes the rest with it.
 
+use super::faults::When;
 use super::store::{Ended, StoredDrive, Write};
 use super::world::{Duty, Event, MS, RUN_ID, World};
 use crate::conclusion::{self, Material, Told};
@@ -10,6 +11,7 @@ use crate::fleet::{Input, Member};
 use crate::identity::transport::Transport;
 use crate::run::{self, Command, Limits, Outcome, Place, Run, Stage, Terms};
 use crate::store::{EmbeddedStore, SnapshotKey};
+use squall_common::interval::IntervalSnapshot;
 use squall_common::merge::{Accepted, AgentIndex, RunMerge};
 use squall_common::split::Share;
 use squall_common::wire;
@@ -24,11 +26,28 @@ const BATCH: usize = 256;
 
 pub enum Effect {
     Write(Write),
+    /// What was decided in one step ends here: nothing of it is done once its state cannot be written.
+    StepEnds,
+    /// What the snapshots before it say, once they are stored.
+    Merge(Merging),
     Send(Place, Down),
     NoteStored(Place, u64),
     Dismiss(Place),
+    Conclude(Outcome),
     /// The result is stored.
     Retire,
+}
+
+/// Stored snapshots, and whom they came from.
+pub struct Merging {
+    fresh: Vec<(Place, u64, IntervalSnapshot)>,
+    heard: Vec<Place>,
+}
+
+/// Of what was taken from the inbox at once, one part after the other.
+enum Work {
+    Snapshots(Vec<(Place, Snapshot)>),
+    Other(Place, Input),
 }
 
 pub struct Driver {
@@ -40,6 +59,7 @@ pub struct Driver {
     told: Vec<Told>,
     pub outcome: Option<Outcome>,
     is_concluded: bool,
+    work: VecDeque<Work>,
     effects: VecDeque<Effect>,
     is_writing: bool,
 }
@@ -58,6 +78,7 @@ impl World {
             run,
             outcome: None,
             is_concluded: false,
+            work: VecDeque::new(),
             effects: VecDeque::new(),
             is_writing: false,
         }
@@ -76,6 +97,7 @@ impl World {
         driver.effects.push_back(Effect::Write(Write::Create(members)));
         driver.save(self);
         driver.perform(commands);
+        driver.effects.push_back(Effect::StepEnds);
         self.put_driver(driver);
     }
 
@@ -124,7 +146,7 @@ impl World {
     pub fn driver_ticks(&mut self) {
         let Some(mut driver) = self.take_driver() else { return };
         // A driver that waits for the disk sees no tick.
-        if driver.effects.is_empty() && driver.outcome.is_none() {
+        if driver.effects.is_empty() && driver.work.is_empty() && driver.outcome.is_none() {
             driver.step(self, run::Event::Tick);
         }
         self.put_driver(driver);
@@ -138,9 +160,42 @@ impl World {
                 self.note(|| format!("the result is stored: {:?}", driver.outcome));
             }
             let generation = self.generation;
+            if self.full_disk_until > self.now {
+                self.store.fails_for = Some(generation);
+            }
+            if self.store.fails_for == Some(generation) {
+                self.note(|| format!("the disk does not take the {}", write.name()));
+                return self.could_not_write(driver, &write);
+            }
             if let Err(broken) = self.store.write(generation, write) {
                 panic!("{broken}");
             }
+        }
+        self.put_driver(driver);
+    }
+
+    /// What `driver.rs` does where the store gives an error.
+    fn could_not_write(&mut self, mut driver: Driver, write: &Write) {
+        match write {
+            // The operator is told that there is no run, and tries again.
+            Write::Create(_) => {
+                let Some(controller) = &mut self.controller else { return };
+                for member in &driver.members {
+                    controller.registry.assign(&member.slot, member.epoch, None);
+                }
+                controller.live = None;
+                return;
+            }
+            Write::Drive(_) => {
+                while !matches!(driver.effects.pop_front(), None | Some(Effect::StepEnds)) {}
+                driver.fail_unwritten(self);
+            }
+            Write::Snapshots(_) => {
+                assert!(matches!(driver.effects.pop_front(), Some(Effect::Merge(_))), "nothing else waits for them");
+                driver.step(self, run::Event::Failed { reason: "snapshots cannot be stored".to_owned() });
+            }
+            // Said to the operator all the same: what follows goes on.
+            Write::Status | Write::Ended(_) => {}
         }
         self.put_driver(driver);
     }
@@ -150,17 +205,23 @@ impl World {
         let Some(mut driver) = self.take_driver() else { return };
         while !driver.is_writing {
             match driver.effects.pop_front() {
-                Some(write @ Effect::Write(_)) => {
-                    driver.effects.push_front(write);
+                Some(Effect::Write(write)) => {
+                    let strikes = |when: When| when == When::InWrite || self.store.hears_last_word(&write);
+                    let kill = self.kill_in_write.take_if(|(when, _)| strikes(*when));
+                    driver.effects.push_front(Effect::Write(write));
                     driver.is_writing = true;
                     let slow = if self.slow_disk_until > self.now { 400 * MS } else { self.settings.disk_ns };
                     let takes = self.random.below(slow + 1);
-                    if let Some(kill) = self.kill_in_write.take() {
+                    if let Some((_, kill)) = kill {
                         self.after(takes, Event::Fault(kill));
                     }
                     self.after(takes, Event::Controller(self.generation, Duty::Written));
                 }
+                Some(Effect::StepEnds) => {}
+                Some(Effect::Conclude(outcome)) => driver.outcome = Some(outcome),
+                Some(Effect::Merge(merging)) => driver.merge(self, merging),
                 Some(effect) => self.perform_effect(&driver, effect),
+                None if !driver.work.is_empty() => driver.work_on(self),
                 None if driver.outcome.is_some() => {
                     if driver.is_concluded {
                         break;
@@ -176,7 +237,7 @@ impl World {
                         break;
                     }
                     let batch = live.inbox.drain(..some).collect();
-                    driver.take(self, batch);
+                    driver.take(batch);
                 }
             }
         }
@@ -188,7 +249,7 @@ impl World {
     fn perform_effect(&mut self, driver: &Driver, effect: Effect) {
         let member = |place: Place| driver.members[place].clone();
         match effect {
-            Effect::Write(_) => {}
+            Effect::Write(_) | Effect::StepEnds | Effect::Merge(_) | Effect::Conclude(_) => {}
             Effect::Send(place, message) => {
                 let member = member(place);
                 self.send_down(&member.slot, member.epoch, message);
@@ -212,6 +273,7 @@ impl World {
                     }
                     controller.live = None;
                 }
+                self.truth.is_told = true;
             }
         }
     }
@@ -245,6 +307,20 @@ impl Driver {
             self.save(world);
         }
         self.perform(commands);
+        self.effects.push_back(Effect::StepEnds);
+    }
+
+    /// The run's state cannot be written: all that is still said is the end of it.
+    fn fail_unwritten(&mut self, world: &World) {
+        let failed = run::Event::Failed { reason: "its state cannot be stored".to_owned() };
+        let (run, commands) = self.run.clone().step(world.controller_local(), failed);
+        self.run = run;
+        let later = std::mem::take(&mut self.effects);
+        self.perform(commands);
+        self.effects.extend(later);
+        if self.outcome.is_none() {
+            self.outcome = self.run.outcome();
+        }
     }
 
     fn perform(&mut self, commands: Vec<Command>) {
@@ -261,7 +337,7 @@ impl Driver {
                 }
                 // Not simulated: no plan here redistributes.
                 Command::TakeOver { .. } => {}
-                Command::Conclude(outcome) => self.outcome = Some(outcome),
+                Command::Conclude(outcome) => self.effects.push_back(Effect::Conclude(outcome)),
                 Command::Prepare { agent } => {
                     let prepare = Prepare {
                         run_id: RUN_ID.to_owned(),
@@ -295,7 +371,7 @@ impl Driver {
         self.run.is_here(place).then_some(place)
     }
 
-    fn take(&mut self, world: &World, batch: Vec<Input>) {
+    fn take(&mut self, batch: Vec<Input>) {
         let mut snapshots = Vec::new();
         let mut others = Vec::new();
         for input in batch {
@@ -318,9 +394,16 @@ impl Driver {
                 other => others.push((place, other)),
             }
         }
-        self.take_snapshots(world, snapshots);
-        for (place, input) in others {
-            match input {
+        self.work.push_back(Work::Snapshots(snapshots));
+        self.work.extend(others.into_iter().map(|(place, input)| Work::Other(place, input)));
+    }
+
+    /// The next part, once all that the one before asked for is done.
+    fn work_on(&mut self, world: &World) {
+        match self.work.pop_front() {
+            None => {}
+            Some(Work::Snapshots(snapshots)) => self.take_snapshots(snapshots),
+            Some(Work::Other(place, input)) => match input {
                 Input::FromAgent { message, .. } => self.take_message(world, place, *message),
                 Input::AgentGone { reason, .. } => self.lose(world, place, reason, true),
                 Input::AgentSilent { reason, .. } => self.lose(world, place, reason, false),
@@ -328,7 +411,7 @@ impl Driver {
                 Input::StopRequested { now, reason } => {
                     self.step(world, run::Event::StopRequested { now, reason });
                 }
-            }
+            },
         }
     }
 
@@ -368,12 +451,13 @@ impl Driver {
                 self.save(world);
                 self.acknowledge(place);
                 self.perform(commands);
+                self.effects.push_back(Effect::StepEnds);
             }
             Up::Hello(_) | Up::Heartbeat(_) | Up::Leaving(_) | Up::Snapshot(_) | Up::Adopted(_) => {}
         }
     }
 
-    fn take_snapshots(&mut self, world: &World, snapshots: Vec<(Place, Snapshot)>) {
+    fn take_snapshots(&mut self, snapshots: Vec<(Place, Snapshot)>) {
         let mut next: Vec<u64> = self.merge.agents().iter().map(|agent| agent.last_sequence + 1).collect();
         let (mut fresh, mut rows, mut heard) = (Vec::new(), Vec::new(), Vec::new());
         for (place, snapshot) in snapshots {
@@ -394,6 +478,10 @@ impl Driver {
         if !rows.is_empty() {
             self.effects.push_back(Effect::Write(Write::Snapshots(rows)));
         }
+        self.effects.push_back(Effect::Merge(Merging { fresh, heard }));
+    }
+
+    fn merge(&mut self, world: &World, Merging { fresh, mut heard }: Merging) {
         for (place, sequence, snapshot) in fresh {
             if self.merge.accept(AgentIndex(place), sequence, &snapshot) == Accepted::Merged {
                 let last_interval = snapshot.last_interval;

@@ -4,6 +4,16 @@ use super::network::Way;
 use super::world::{Event, MS, SECOND, World};
 use crate::fleet::Input;
 
+/// Where order matters, being killed between two effects says more than at any time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    Now,
+    /// While it next writes.
+    InWrite,
+    /// While it writes down that an agent has told all.
+    InLastWord,
+}
+
 #[derive(Clone, Copy, Debug)]
 pub enum Fault {
     BreakStream {
@@ -21,8 +31,7 @@ pub enum Fault {
         other_machine: bool,
         /// The machine died with it: nobody is told.
         silently: bool,
-        /// Not now, but while it next writes: where order matters.
-        in_write: bool,
+        when: When,
     },
     PauseController {
         ns: u64,
@@ -42,6 +51,10 @@ pub enum Fault {
         slot: usize,
     },
     SlowDisk {
+        ns: u64,
+    },
+    /// Writes fail, and so do all that follow until the controller starts again.
+    FullDisk {
         ns: u64,
     },
     Stop {
@@ -98,7 +111,7 @@ fn gentle(world: &mut World) -> Fault {
             down_ns: world.random.below(1_500 * MS),
             other_machine: world.random.below(3) == 0,
             silently: false,
-            in_write: world.random.below(2) == 0,
+            when: [When::Now, When::InWrite, When::InLastWord][world.random.below(3) as usize],
         },
         _ => Fault::SlowDisk { ns: world.random.below(4 * SECOND) },
     }
@@ -107,20 +120,21 @@ fn gentle(world: &mut World) -> Fault {
 fn any(world: &mut World) -> Fault {
     let slot = slot(world);
     let random = &mut world.random;
-    match random.below(16) {
+    match random.below(17) {
         0 | 1 => Fault::BreakStream { slot },
         2..=5 => cut(world, 25 * SECOND),
         6..=8 => Fault::KillController {
             down_ns: [3 * SECOND, 3 * SECOND, 20 * SECOND][random.below(3) as usize] * random.below(100) / 100,
             other_machine: random.below(3) == 0,
             silently: random.below(2) == 0,
-            in_write: random.below(2) == 0,
+            when: [When::Now, When::InWrite, When::InLastWord][random.below(3) as usize],
         },
         9 => Fault::PauseController { ns: random.below(15 * SECOND) },
         10 => Fault::KillAgent { slot, down_ns: random.below(20 * SECOND) },
         11 | 12 => Fault::PauseAgent { slot, ns: random.below(25 * SECOND), replaced: random.below(2) == 0 },
         13 => Fault::Leave { slot },
         14 => Fault::SlowDisk { ns: random.below(10 * SECOND) },
+        15 => Fault::FullDisk { ns: random.below(10 * SECOND) },
         _ => Fault::Stop { now: random.below(2) == 0 },
     }
 }
@@ -144,10 +158,11 @@ pub fn strike(world: &mut World, fault: Fault) {
                 }
             }
         }
-        Fault::KillController { down_ns, other_machine, silently, in_write: true } => {
-            world.kill_in_write = Some(Fault::KillController { down_ns, other_machine, silently, in_write: false });
+        Fault::KillController { down_ns, other_machine, silently, when } if when != When::Now => {
+            let kill = Fault::KillController { down_ns, other_machine, silently, when: When::Now };
+            world.kill_in_write = Some((when, kill));
         }
-        Fault::KillController { down_ns, other_machine, silently, in_write: false } => {
+        Fault::KillController { down_ns, other_machine, silently, .. } => {
             world.kill_controller(silently);
             world.after(down_ns, Event::StartController { other_machine });
         }
@@ -179,13 +194,14 @@ pub fn strike(world: &mut World, fault: Fault) {
             }
         }
         Fault::SlowDisk { ns } => world.slow_disk_until = world.now + ns,
+        Fault::FullDisk { ns } => world.full_disk_until = world.now + ns,
         Fault::Stop { now } => {
             let reason = "stopped by an operator".to_owned();
             world.tell_run(Input::StopRequested { now, reason });
         }
         Fault::Heal => {
             world.net.links.iter_mut().for_each(super::network::Link::heal);
-            (world.slow_disk_until, world.kill_in_write) = (0, None);
+            (world.slow_disk_until, world.full_disk_until, world.kill_in_write) = (0, 0, None);
         }
     }
 }

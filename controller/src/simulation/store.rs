@@ -27,6 +27,9 @@ pub struct Store {
     pub members: Option<Vec<Member>>,
     pub drive: Option<StoredDrive>,
     pub snapshots: BTreeMap<SnapshotKey, Snapshot>,
+    /// The controller process whose writes all fail: as redb, which after a failed one
+    /// does no more until it is opened again.
+    pub fails_for: Option<u64>,
     /// How the run ended.
     pub ended: Option<Ended>,
 }
@@ -47,7 +50,26 @@ pub enum Write {
     Ended(Ended),
 }
 
+impl Write {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Create(_) => "new run",
+            Self::Drive(_) => "run's state",
+            Self::Status => "status",
+            Self::Snapshots(_) => "snapshots",
+            Self::Ended(_) => "result",
+        }
+    }
+}
+
 impl Store {
+    /// Whether this write is the first that says of some agent that it has told all.
+    pub fn hears_last_word(&self, write: &Write) -> bool {
+        let heard = |told: &[Told]| told.iter().filter(|told| told.finished.is_some()).count();
+        let before = self.drive.as_ref().map_or(0, |drive| heard(&drive.told));
+        matches!(write, Write::Drive(drive) if heard(&drive.told) > before)
+    }
+
     /// `Err`: a process wrote that had lost the store.
     pub fn write(&mut self, by: u64, write: Write) -> Result<(), String> {
         if by != self.owner {

@@ -11,7 +11,7 @@ const SEEDS: u64 = 3_000;
 fn play(seed: u64, is_told: bool) -> Option<Verdict> {
     let mut world = World::new(seed, is_told);
     let by = world.must_have_ended_by();
-    world.run_until(by, |world| world.store.ended.is_some());
+    world.run_until(by, |world| world.store.ended.is_some() || world.truth.is_told);
     world.check_end();
     // Everybody comes back, or its lease has ended, and hears of the end.
     let later = world.now.max(world.settings.faults_end) + 30 * SECOND;

@@ -3,7 +3,7 @@
 use super::agent::Agent;
 use super::checks::Truth;
 use super::controller::Controller;
-use super::faults::{self, Fault};
+use super::faults::{self, Fault, When};
 use super::network::{Link, Network, Packet, StreamId, Way};
 use super::store::Store;
 use squall_common::plan::{Arrivals, LoadModel, OnAgentLoss, Phase, Plan};
@@ -27,7 +27,9 @@ pub struct Clock {
 
 impl Clock {
     pub fn draw(name: String, random: &mut Random) -> Self {
-        Self { name, base_ns: random.below(1_000_000) * SECOND, ppb: random.between(-100_000, 100_000) }
+        // Some are as quartz is; one that is being set to rights by its time service is off by far more.
+        let most = if random.below(2) == 0 { 10_000_000 } else { 100_000 };
+        Self { name, base_ns: random.below(1_000_000) * SECOND, ppb: random.between(-most, most) }
     }
 
     pub fn at(&self, now: u64) -> u64 {
@@ -80,6 +82,8 @@ pub struct Settings {
     pub agents: usize,
     pub keep_all: bool,
     pub disk_ns: u64,
+    /// How often the controller looks for silent agents; seldom hides those that it takes for lost too soon.
+    pub silence_look_ns: u64,
     /// When the last fault is over.
     pub faults_end: u64,
     /// Preparing fails on this slot.
@@ -100,8 +104,9 @@ pub struct World {
     pub generation: u64,
     pub store: Store,
     pub slow_disk_until: u64,
+    pub full_disk_until: u64,
     /// What befalls the controller while it next writes.
-    pub kill_in_write: Option<Fault>,
+    pub kill_in_write: Option<(When, Fault)>,
     pub truth: Truth,
     pub is_told: bool,
 }
@@ -143,6 +148,7 @@ impl World {
             agents,
             keep_all: random.below(3) == 0,
             disk_ns: [MS / 20, 2 * MS, 30 * MS][random.below(3) as usize],
+            silence_look_ns: [10 * MS, 250 * MS][random.below(2) as usize],
             faults_end: 0,
             refuses: (!gentle && random.below(40) == 0).then(|| random.below(agents as u64) as usize),
         };
@@ -159,6 +165,7 @@ impl World {
             generation: 0,
             store: Store::default(),
             slow_disk_until: 0,
+            full_disk_until: 0,
             kill_in_write: None,
             truth: Truth::default(),
             is_told,

@@ -10,14 +10,15 @@ pub const HUB: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 
 /// A hub, and regions that reach it, and each other through it.
 pub struct World {
-    pub hub: Namespace,
+    // Before the hub: a link that ends after one of its ends has nowhere to carry frames to.
     regions: Vec<Region>,
+    pub hub: Namespace,
 }
 
 /// A region and its link.
 struct Region {
-    inside: Namespace,
     link: Link,
+    inside: Namespace,
 }
 
 impl World {

@@ -4,6 +4,8 @@
 mod counts;
 mod examples;
 mod failures;
+#[cfg(target_os = "linux")]
+mod full_disk;
 mod histograms;
 mod models;
 mod persistence;

@@ -119,3 +119,29 @@ fn a_lost_agents_share_is_taken_over_and_the_hole_has_an_end() {
     let (told, served) = (summary.count("coverage.completed"), nginx.stop().len() as u64);
     assert!(told <= served && served - told <= 60, "told {told} of {served}");
 }
+
+/// What it sent of its own and what it had taken over are one hole, open to the end.
+#[test]
+fn a_taker_that_is_lost_as_well_leaves_a_hole_that_stays_open() {
+    let _place = machine::shared();
+    let regions = ["azure/eastus", "azure/eastus", "aws/us-west-2"];
+    let (nginx, mut cluster) = (Nginx::start(), Cluster::start(&regions));
+    let plan = "name: twice\nurl: /\nrate: 90/s\nhold_for: 34s\non_agent_loss: redistribute\n";
+    let mut running = cluster.run(run(plan).target(&nginx.url())).start();
+    running.until("load", secs(30), || nginx.served_so_far() >= 180);
+    cluster.agent("agent-2").process.kill();
+    cluster.agent("agent-1").process.says("takes a lost agent's share over", secs(40));
+    cluster.agent("agent-1").process.kill();
+    let ended = running.ends_within(secs(90));
+    let summary = ended.summary();
+    let events = ended.file("events.jsonl");
+    assert!(events.contains("share_taken_over") && events.contains("share_not_taken_over"), "{events}");
+    let holes = summary.list("coverage.holes");
+    let of = |slot: &str| holes.iter().find(|hole| hole["agent"] == slot).unwrap_or_else(|| panic!("{holes:#?}"));
+    assert!(of("agent-1")["last_interval"].is_null(), "{holes:#?}");
+    assert!(of("agent-1")["first_interval"].as_u64() >= of("agent-2")["first_interval"].as_u64(), "{holes:#?}");
+    // The one that is left did its own and no more.
+    assert_eq!(summary.agents()["agent-3"].count("ledger.completed"), 1_020);
+    let (told, served) = (summary.count("coverage.completed"), nginx.stop().len() as u64);
+    assert!(told <= served && served - told <= 150, "told {told} of {served}");
+}
