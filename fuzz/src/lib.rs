@@ -9,11 +9,13 @@
 //! - [`cluster`]: what agents and controllers tell each other
 //! - [`files`]: what users write: plans, simulated clouds
 //! - [`http`]: what targets answer
+//! - [`models`]: what model servers answer
 //! - [`variation`]: seeded damage to good inputs
 
 pub mod cluster;
 pub mod files;
 pub mod http;
+pub mod models;
 pub mod seeds;
 pub mod variation;
 
@@ -36,6 +38,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "coded-body", feed: http::coded_body },
     Target { name: "set-cookie", feed: http::set_cookie },
     Target { name: "location", feed: http::location },
+    Target { name: "token-stream", feed: models::token_stream },
 ];
 
 /// The target of a name.

@@ -49,8 +49,40 @@ pub fn all() -> Vec<(String, Vec<u8>)> {
     for (name, location) in LOCATIONS {
         add("location", name, [b"/shop/cart?id=1\n", *location].concat());
     }
+    for (name, api, stream) in STREAMS {
+        add("token-stream", name, [&[*api, 30], *stream].concat());
+    }
     all
 }
+
+/// With the number of the API they speak.
+const STREAMS: &[(&str, u8, &[u8])] = &[
+    (
+        "azure",
+        0,
+        b"data: {\"choices\":[],\"prompt_filter_results\":[]}\n\n\
+          data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n\
+          data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Hi\"}}]}\n\n\
+          data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n\
+          data: {\"choices\":[],\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":1}}\n\ndata: [DONE]\n\n",
+    ),
+    (
+        "crlf-and-pings",
+        1,
+        b"\xef\xbb\xbf: ping\r\n\r\ndata: {\"choices\":\r\ndata: [{\"text\":\"a\"}]}\r\n\r\n\
+          data: {\"choices\":[{\"text\":\"\",\"finish_reason\":\"length\"}]}\r\r",
+    ),
+    (
+        "responses",
+        3,
+        b"event: response.output_text.delta\n\
+          data: {\"type\":\"response.output_text.delta\",\"sequence_number\":4,\"delta\":\"a\"}\n\n\
+          event: response.completed\n\
+          data: {\"type\":\"response.completed\",\"response\":{\"status\":\"completed\",\"usage\":{\"input_tokens\":1,\"output_tokens\":2}}}\n\n",
+    ),
+    ("error-in-stream", 0, b"data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\ndata: {\"error\":{\"code\":500}}\n\n"),
+    ("error-in-its-place", 0, b"{\"error\":{\"code\":\"content_filter\",\"message\":\"no\",\"innererror\":{}}}"),
+];
 
 fn one_second() -> IntervalSnapshot {
     let mut snapshot = IntervalSnapshot::of(41);

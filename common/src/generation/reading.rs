@@ -22,7 +22,7 @@ pub struct Reading {
     gaps_us: Vec<u32>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 struct Seen {
     events: u64,
     /// Events that brought tokens.
@@ -111,6 +111,11 @@ impl Reading {
             None if self.is_streamed && seen.finish.is_none() => Some("the stream broke off"),
             None => None,
         }
+    }
+
+    /// Everything heard so far, for comparing two readings of the same bytes.
+    pub fn said(&self) -> impl std::fmt::Debug + PartialEq + '_ {
+        (&self.seen, &self.gaps_us)
     }
 
     /// What it adds to its series. `sample`: the exchange with its final outcome.
