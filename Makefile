@@ -63,6 +63,7 @@ need-test:
 # oha comes as source; wrk2 and hey are measured too where they are on the PATH.
 need-bench: need-test
 	@command -v wrk >/dev/null && command -v taskset >/dev/null || $(SUDO) deploy/install-packages wrk util-linux
+	@[ -x target/bench-tools/python/bin/python ] || bench/peers/install
 	@[ -x target/bench-tools/bin/oha ] || command -v oha >/dev/null || \
 		$(CARGO) install oha --locked --root target/bench-tools
 

@@ -19,7 +19,7 @@ pub enum Kind {
 #[derive(Clone, Debug)]
 pub struct Client {
     pub kind: Kind,
-    program: PathBuf,
+    pub program: PathBuf,
     pub version: String,
 }
 

@@ -13,6 +13,7 @@ mod nginx;
 mod process;
 mod snapshot;
 mod start;
+mod streams;
 mod table;
 
 use clap::{Parser, ValueEnum};
@@ -62,6 +63,7 @@ enum Part {
     Memory,
     Snapshot,
     Start,
+    Streams,
 }
 
 impl Args {
@@ -115,6 +117,11 @@ fn measure(args: &Args) -> io::Result<Results> {
     };
     // Two processes of ours run at a time; what runs beside them makes all clients late.
     let busy = load_average().filter(|&load| load > BUSY);
+    let python = args.tools.join("python/bin/python");
+    let python = python.is_file().then_some(python);
+    if python.is_none() {
+        results.missing.push("httpx in Python (make need-bench)".to_owned());
+    }
     let busy = busy.map(|load| {
         format!("the machine was busy before this began (load {load:.1}): lateness is not the clients' alone")
     });
@@ -134,6 +141,12 @@ fn measure(args: &Args) -> io::Result<Results> {
     if args.measures(Part::Open) {
         tell("lateness at a constant rate");
         results.lateness = bench.open()?;
+    }
+    if args.measures(Part::Streams) {
+        tell("what streams of tokens cost");
+        let (squall, core) = (bench.squall.clone(), bench.client_core);
+        results.streams =
+            Some(streams::measure(&squall, python.as_deref(), core, (rounds, seconds.max(6)), &mut bench.notes)?);
     }
     if args.measures(Part::Snapshot) {
         tell("snapshot size");

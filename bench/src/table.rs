@@ -2,6 +2,7 @@
 
 use crate::measure::{Cost, Lateness, MANY_CONNECTIONS, Memory, RATE, Soak, median};
 use crate::snapshot::Size;
+use crate::streams::{STREAMS, Streams};
 use serde::Serialize;
 use std::fmt::Write;
 
@@ -18,6 +19,7 @@ pub struct Results {
     pub soak: Option<Soak>,
     pub snapshot: Option<Size>,
     pub start_s: Vec<f64>,
+    pub streams: Option<Streams>,
     pub figures: Vec<Figure>,
     pub missing: Vec<String>,
     pub notes: Vec<String>,
@@ -68,6 +70,11 @@ impl Results {
         Some(self.cost(of)? / self.cost(to)?)
     }
 
+    fn chunk_ratio(&self) -> Option<f64> {
+        let streams = self.streams.as_ref()?;
+        Some(median(&streams.squall_us_per_chunk)? / median(&streams.python_us_per_chunk)?)
+    }
+
     /// Holds what was measured against the limits.
     pub fn judge(&mut self) {
         let lag = self.lateness.iter().find(|row| row.what == "dispatch lag");
@@ -92,6 +99,8 @@ impl Results {
                 4.0,
                 "KiB",
             ),
+            Figure::new("CPU per streamed chunk, of Python's", self.chunk_ratio(), 0.1, "×"),
+            Figure::new("memory per open stream", self.streams.as_ref().and_then(Streams::kib_each), 32.0, "KiB"),
             Figure::new("command to first request", self.start_s.iter().copied().reduce(f64::max), 1.5, "s"),
         ];
     }
@@ -178,6 +187,12 @@ impl Results {
             writeln!(out, "Snapshot: {bytes} bytes ({largest_bytes} the largest) with {histograms} histograms;")?;
             writeln!(out, "  as HdrHistogram V2 these alone are {v2_bytes} bytes")?;
         }
+        if let Some(streams) = &self.streams {
+            let us = |costs: &[f64]| median(costs).map_or("not measured".to_owned(), |us| format!("{us:.1} µs"));
+            let (ours, theirs) = (us(&streams.squall_us_per_chunk), us(&streams.python_us_per_chunk));
+            writeln!(out, "CPU per streamed chunk, {STREAMS} streams:")?;
+            writeln!(out, "  squall {ours}, httpx in Python {theirs}")?;
+        }
         if !self.start_s.is_empty() {
             let all: Vec<String> = self.start_s.iter().map(|seconds| format!("{seconds:.2}")).collect();
             writeln!(out, "First request after {} s", all.join(", "))?;
@@ -202,6 +217,7 @@ mod tests {
         let mut results = Results {
             costs: vec![cost("squall", 12.0), cost("wrk", 11.0), cost("oha", 20.0)],
             lateness: vec![],
+            streams: None,
             start_s: vec![1.0, 1.2, 1.6],
             ..Results::default()
         };

@@ -178,10 +178,10 @@ impl Builder<'_> {
     pub(super) fn endpoint(&mut self, node: &Node, name: &str) -> Endpoint {
         let text = |key: &str| node.text_of(key).map(str::to_owned);
         let (deployment, model, api_version) = (text("deployment"), text("model"), text("api_version"));
-        if let Some(at) = node.get("deployment").or(node.get("api_version")) {
-            if [&deployment, &api_version].into_iter().flatten().any(|text| !is_url_part(text)) {
-                self.problem(at, "this cannot stand in a URL", "use letters, digits, `.`, `_` and `-`");
-            }
+        if let Some(at) = node.get("deployment").or(node.get("api_version"))
+            && [&deployment, &api_version].into_iter().flatten().any(|text| !is_url_part(text))
+        {
+            self.problem(at, "this cannot stand in a URL", "use letters, digits, `.`, `_` and `-`");
         }
         let api = node.text_of("api");
         match api.unwrap_or(if deployment.is_some() { "azure" } else { "openai" }) {
