@@ -5,6 +5,7 @@ mod counts;
 mod examples;
 mod failures;
 mod histograms;
+mod llama;
 mod models;
 mod persistence;
 mod recovery;
