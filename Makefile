@@ -5,7 +5,7 @@ CARGO ?= cargo
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 RELEASE := target/release
 
-.PHONY: run demo build check test reliability fuzz bench fmt lint unit need-build need-test need-bench clean
+.PHONY: run demo build check test reliability fuzz bench fmt lint unit need-build need-test need-llama need-bench clean
 
 ## run: build, then the quickstart plan on an embedded cluster against the embedded simulator
 run: build
@@ -33,7 +33,7 @@ unit: need-build
 	$(CARGO) test --workspace --exclude squall-tests --locked
 
 ## test: everything that must pass before a change lands
-test: need-build need-test lint
+test: need-build need-test need-llama lint
 	# All targets at once: the same features as the tests, so nothing is built twice.
 	$(CARGO) build --workspace --all-targets --locked
 	$(CARGO) test --workspace --locked
@@ -59,6 +59,12 @@ need-build:
 need-test:
 	@[ -x /usr/sbin/nginx ] && command -v openssl >/dev/null && command -v etcd >/dev/null && \
 		command -v ip >/dev/null || $(SUDO) deploy/install-packages nginx-light openssl etcd-server iproute2
+
+# llama.cpp's server, which models are called of in tests: compiled once, some minutes.
+need-llama:
+	@python3 -c 'import ensurepip' 2>/dev/null && command -v cmake >/dev/null && command -v ninja >/dev/null && \
+		command -v c++ >/dev/null || $(SUDO) deploy/install-packages python3 python3-venv cmake ninja-build g++
+	@deploy/llama-server/install
 
 # oha comes as source; wrk2 and hey are measured too where they are on the PATH.
 need-bench: need-test

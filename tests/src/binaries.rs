@@ -25,6 +25,13 @@ pub fn etcd() -> PathBuf {
     found.expect("etcd is not installed: run `make test`, or install the package etcd-server")
 }
 
+/// Python with llama.cpp's server and the package gguf.
+pub fn llama_python() -> PathBuf {
+    let python = repository("target/llama-server/bin/python");
+    assert!(python.is_file(), "llama.cpp's server is not installed: run `make need-llama`");
+    python
+}
+
 /// A file of this repository, e.g. `examples/checkout.yaml`.
 pub fn repository(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..").join(path)

@@ -8,6 +8,7 @@
 //! - [`cluster`]: a controller with its agents; [`secured`]: one with certificates
 //! - [`etcd`]: what several controllers share
 //! - [`nginx`], [`simulator`]: targets that count for themselves
+//! - [`llama`]: a server of models that is not ours; [`tap`]: what went over its wire
 //! - [`summary`], [`hlog`], [`samples`], [`table`]: what a run left behind
 //! - [`schedule`]: what the plan means, computed apart from every agent
 //! - `netns` (Linux): regions as network namespaces, and links between them that fail
@@ -21,6 +22,7 @@ pub mod cluster;
 pub mod controllers;
 pub mod etcd;
 pub mod hlog;
+pub mod llama;
 pub mod machine;
 #[cfg(target_os = "linux")]
 pub mod netns;
@@ -34,4 +36,5 @@ pub mod simulator;
 pub mod squall;
 pub mod summary;
 pub mod table;
+pub mod tap;
 pub mod wait;

@@ -103,6 +103,9 @@ impl Reading {
         let seen = &self.seen;
         match &seen.error {
             Some(error) => Some(error),
+            None if self.is_streamed && seen.events == 0 && self.raw.is_empty() => {
+                Some("a stream was asked for and nothing came")
+            }
             None if self.is_streamed && seen.events == 0 => Some("a stream was asked for and something else came"),
             None if seen.is_malformed => Some("the answer holds something that is no JSON object"),
             None if self.is_streamed && seen.finish.is_none() && seen.has_terminator => {

@@ -214,6 +214,20 @@ fn an_error_in_place_of_a_stream_is_heard() {
 }
 
 #[test]
+fn an_empty_body_in_place_of_a_stream_is_told_apart_from_another_one() {
+    let call = streamed(Api::Chat);
+    let mut reading = Reading::default();
+    for (body, detail) in
+        [("", "a stream was asked for and nothing came"), ("<html>", "a stream was asked for and something else came")]
+    {
+        reading.begin(&call);
+        reading.feed(1, body.as_bytes());
+        reading.end(2, b"");
+        assert_eq!((reading.outcome(Outcome::Ok), reading.detail()), (Outcome::Protocol, Some(detail)));
+    }
+}
+
+#[test]
 fn events_of_the_responses_api_are_read_by_their_type() {
     let call = streamed(Api::Responses);
     let delta = |kind: &str| format!(r#"{{"type":"response.{kind}.delta","sequence_number":3,"delta":"x"}}"#);

@@ -7,6 +7,7 @@ mod failures;
 #[cfg(target_os = "linux")]
 mod full_disk;
 mod histograms;
+mod llama;
 mod models;
 mod persistence;
 mod recovery;
