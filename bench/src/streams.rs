@@ -51,7 +51,7 @@ impl Cloud {
         let free = || std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr().map(|address| address.port());
         let (port, admin_port) = (free()?, free()?);
         let config = format!(
-            "admin_port: {admin_port}\nregions:\n  - {{name: bench, port: {port}, model: {{capacity: 1200, \
+            "admin_port: {admin_port}\nregions:\n  - {{name: bench/here, port: {port}, model: {{capacity: 1200, \
              prefill_tokens_per_s: 1000000, step_ms: 20, step_ms_per_sequence: 0}}}}\n"
         );
         std::fs::write(dir.path().join("cloud.yaml"), config)?;
@@ -81,7 +81,7 @@ impl Cloud {
         stream.read_to_string(&mut answer)?;
         let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
         let truth: serde_json::Value = serde_json::from_str(body)?;
-        truth["regions"]["bench"]["deployments"]["gpt-4o"]["streams"]["output_chunks"]
+        truth["regions"]["bench/here"]["deployments"]["gpt-4o"]["streams"]["output_chunks"]
             .as_u64()
             .ok_or_else(|| io::Error::other("the simulator's truth has no chunks"))
     }
