@@ -146,7 +146,7 @@ fn measure(args: &Args) -> io::Result<Results> {
         tell("what streams of tokens cost");
         let (squall, core) = (bench.squall.clone(), bench.client_core);
         results.streams =
-            Some(streams::measure(&squall, python.as_deref(), core, (rounds, seconds.max(6)), &mut bench.notes)?);
+            Some(streams::measure(&squall, python.as_deref(), core, (rounds, seconds.max(10)), &mut bench.notes)?);
     }
     if args.measures(Part::Snapshot) {
         tell("snapshot size");

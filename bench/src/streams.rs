@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Few enough for a client in Python on one core.
-pub const STREAMS: u32 = 40;
+pub const STREAMS: u32 = 64;
 pub const MANY_STREAMS: u32 = 1_000;
 const START_LIMIT: Duration = Duration::from_secs(20);
 

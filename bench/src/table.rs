@@ -227,7 +227,7 @@ mod tests {
             assert!(line.chars().count() <= 80, "{line}");
         }
         assert!(text.contains("1.09 ×") && text.contains("0.60 ×") && text.contains("1.60 s"), "{text}");
-        assert!(text.contains("1 of 6 limits MISSED"), "{text}");
+        assert!(text.contains("1 of 8 limits MISSED"), "{text}");
     }
 
     #[test]
